@@ -1,0 +1,676 @@
+"""The storage contract: what every backend promises. Start here.
+
+:class:`StorageBackend` is the whole contract. A handful of its methods are abstract; the others have a body here,
+written with those few, that a backend may override for speed and must then answer alike. A :class:`Transaction` is a
+``StorageBackend`` too, so code that takes "a storage" joins a transaction by being handed one.
+
+Throughout: ``namespace`` is a string or a tuple of segments (:mod:`mycelia_storage.names`); values are JSON data or
+bytes (:mod:`mycelia_storage.values`); times are integer UTC milliseconds; durations are seconds. Every method may be
+called from any thread. Every method raises ``StorageClosed`` after ``close()``, ``InvalidInput`` (a subclass) for
+arguments that break a rule, before anything is written, and ``StorageBusy`` when the write lock stays taken past
+``busy_timeout``. A single call is atomic unless its docstring says otherwise. An expired entry is invisible to every read.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, NamedTuple, Self
+
+from .errors import BatchError, InvalidInput, StorageError, TransactionError
+from .filters import Filter, FilterInput, Sort, SortInput, match, parse_filter, parse_sort
+from .indexes import Index
+from .names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
+from .patterns import compile_pattern, literal_prefix
+
+Operation = Literal["set", "delete", "expire", "clear"]
+
+#: Entries that a derived method reads at a time.
+PAGE: Final = 500
+
+#: How often ``watch`` looks for changes of other processes, in seconds.
+WATCH_INTERVAL: Final = 0.02
+
+
+class Entry(NamedTuple):
+    """A key with everything that is stored under it."""
+
+    namespace: str
+    key: str
+    value: Any
+    metadata: dict[str, Any]
+    version: int
+    """Rises strictly per key, also across delete and re-create: microseconds of a hybrid clock."""
+    created_at: int
+    updated_at: int
+    expires_at: int | None
+
+
+class Change(NamedTuple):
+    """One write in a namespace that tracks changes. ``key`` is None for ``clear``."""
+
+    seq: int
+    """Rises in commit order through the whole storage."""
+    namespace: str
+    key: str | None
+    operation: Operation
+    version: int
+    """The version that a set gave the entry; for the others a clock value above the version that went."""
+    at: int
+
+
+class ChangePage(NamedTuple):
+    """Changes in order of ``seq``; ``cursor`` is where the next call goes on."""
+
+    changes: list[Change]
+    cursor: int
+    has_more: bool
+
+
+class BatchResult(NamedTuple):
+    """What ``set_many`` did: items written (a key given twice counts twice) and the error of each other item."""
+
+    written: int
+    errors: dict[tuple[str, str], StorageError]
+
+
+class NamespaceInfo(NamedTuple):
+    """A namespace; ``entries`` counts its own, not those of namespaces below it."""
+
+    name: str
+    metadata: dict[str, Any]
+    created_at: int
+    entries: int
+    track_changes: bool
+
+
+class Status(NamedTuple):
+    """The storage at a glance. Sizes are bytes, 0 where the backend keeps no file."""
+
+    healthy: bool
+    backend: str
+    entries: int
+    namespaces: int
+    size_bytes: int
+    wal_bytes: int
+    schema_version: int
+    last_error: str | None
+    details: dict[str, Any]
+
+
+class CheckReport(NamedTuple):
+    """The result of a check: every problem in a sentence."""
+
+    ok: bool
+    problems: list[str]
+
+
+class BatchItem(NamedTuple):
+    """One item of a batch in its normal form. ``ttl`` is seconds or None."""
+
+    namespace: str
+    key: str
+    value: Any
+    metadata: dict[str, Any] | None
+    ttl: float | None
+
+
+#: What ``set_many`` takes: a mapping, or an iterable of (key, value) pairs, entries, or dicts with ``key`` and
+#: ``value`` and optionally ``namespace``, ``metadata`` and ``ttl``.
+Entries = Mapping[str, Any] | Iterable[tuple[str, Any] | Entry | Mapping[str, Any]]
+
+
+class StorageBackend(ABC):
+    """Namespaced key-value storage. See the module for the rules that hold for every method."""
+
+    supports_transactions: bool = True
+    supports_query: bool = True
+    supports_metadata: bool = True
+
+    #: Name in configuration and status: "sqlite", "memory", ...
+    backend_name: str = ""
+
+    # -- entries ---------------------------------------------------------------------------------------------------
+
+    def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
+        """The value of ``key``, or ``default``. What is returned is the caller's: changing it changes nothing stored."""
+        entry = self.get_entry(key, namespace=namespace)
+        return default if entry is None else entry.value
+
+    @abstractmethod
+    def get_entry(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Entry | None:
+        """The whole entry, or None."""
+
+    @abstractmethod
+    def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        metadata: dict[str, Any] | None = None,
+        overwrite: bool = True,
+        ttl: float | None = None,
+        if_version: int | None = None,
+    ) -> int:
+        """Store an entry and return its new version.
+
+        Replaces value, metadata and expiry; keeps ``created_at``. Creates the namespace.
+
+        ``ttl``: seconds from now, over 0. ``if_version``: compare-and-set; 0 means "must not exist".
+        Raises KeyExists (``overwrite=False``), VersionConflict (``if_version``), UniqueViolation.
+        """
+
+    def has(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> bool:
+        """Whether ``key`` exists."""
+        return self.get_entry(key, namespace=namespace) is not None
+
+    @abstractmethod
+    def delete(
+        self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE, if_version: int | None = None
+    ) -> bool:
+        """Delete an entry; whether it existed. A missing key is no error, except under ``if_version`` other than 0.
+
+        Raises VersionConflict.
+        """
+
+    # -- several entries -------------------------------------------------------------------------------------------
+
+    def get_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> dict[str, Any]:
+        """The values of those ``keys`` that exist, in the order of ``keys``."""
+        found = {}
+        for key in keys:
+            entry = self.get_entry(key, namespace=namespace)
+            if entry is not None:
+                found[entry.key] = entry.value
+        return found
+
+    def set_many(
+        self,
+        entries: Entries,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        metadata: dict[str, Any] | None = None,
+        overwrite: bool = True,
+        ttl: float | None = None,
+        atomic: bool = True,
+    ) -> BatchResult:
+        """Store many entries in one transaction. ``entries`` may be any iterable, larger than memory too.
+
+        An item's own namespace, metadata and ttl win over the arguments. Of a key given twice the last wins.
+        ``atomic=True``: one bad item writes nothing and raises BatchError, which names every bad key.
+        ``atomic=False``: the good items are written, the others are in ``.errors``.
+        """
+        errors: dict[tuple[str, str], StorageError] = {}
+        written = 0
+        with self.transaction() as tx:
+            for item in batch_items(entries, namespace, metadata, ttl, errors):
+                try:
+                    tx.set(
+                        item.key,
+                        item.value,
+                        namespace=item.namespace,
+                        metadata=item.metadata,
+                        overwrite=overwrite,
+                        ttl=item.ttl,
+                    )
+                except TransactionError:
+                    raise
+                except StorageError as error:
+                    errors[item.namespace, item.key] = error
+                else:
+                    written += 1
+            if errors and atomic:
+                raise BatchError(errors)
+        return BatchResult(written, errors)
+
+    def delete_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> int:
+        """Delete several entries in one transaction; how many existed."""
+        with self.transaction() as tx:
+            return sum(tx.delete(key, namespace=namespace) for key in keys)
+
+    def restore(self, entries: Iterable[Entry]) -> int:
+        """Store entries as they are, with their version, times and expiry (load, copy); how many were stored.
+
+        One transaction. An entry already expired is left out. A tracked namespace logs each as "set".
+        The version of an existing key never falls: a restored version at or below it becomes the next one.
+        """
+        with self.transaction() as tx:
+            return tx.restore(entries)
+
+    # -- reading ranges --------------------------------------------------------------------------------------------
+
+    def list(
+        self,
+        pattern: str | None = None,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        limit: int | None = None,
+        offset: int = 0,
+        after: str | None = None,
+    ) -> list[str]:
+        """Keys in order of their UTF-8 bytes, from after ``after`` on.
+
+        ``pattern``: ``*`` any run, ``?`` one character, everything else literal, whole key; None is every key.
+        A literal prefix of the pattern is read as a range.
+        """
+        check_page(limit, offset)
+        prefix = "" if pattern is None else literal_prefix(pattern)
+        matches = None if pattern is None else compile_pattern(pattern)
+        keys: list[str] = []
+        if limit == 0:
+            return keys
+        for entry in self.scan(namespace=namespace, prefix=prefix, after=after):
+            if matches is None or matches(entry.key):
+                if offset:
+                    offset -= 1
+                    continue
+                keys.append(entry.key)
+                if len(keys) == limit:
+                    break
+        return keys
+
+    @abstractmethod
+    def scan(
+        self,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        prefix: str = "",
+        start: str | None = None,
+        end: str | None = None,
+        after: str | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Entry]:
+        """Entries in key order (``reverse``: the other way), read in pages as the iterator is drawn.
+
+        ``start`` is inclusive, ``end`` exclusive, ``after`` exclusive in the direction of travel. Arguments are
+        checked at the call. Between two steps nothing is locked or held open, and each page sees the state of
+        its moment; for one state throughout, scan a snapshot: ``transaction(read_only=True)``.
+        """
+
+    def query(
+        self,
+        filter: FilterInput | None = None,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        sort: SortInput | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[Entry]:
+        """Entries that match ``filter``, in the order of ``sort`` or else of their keys.
+
+        :mod:`mycelia_storage.filters` has the language. Raises InvalidFilter.
+        """
+        condition, order = parse_filter(filter), parse_sort(sort)
+        check_page(limit, offset)
+        found = [entry for entry in self.scan(namespace=namespace) if condition is None or match(condition, entry)]
+        if order:
+            found = order.sorted(found)
+        return found[offset:] if limit is None else found[offset : offset + limit]
+
+    def count(self, *, namespace: Namespace = DEFAULT_NAMESPACE, filter: FilterInput | None = None) -> int:
+        """How many entries match."""
+        condition = parse_filter(filter)
+        return sum(condition is None or match(condition, entry) for entry in self.scan(namespace=namespace))
+
+    @abstractmethod
+    def clear(self, *, namespace: Namespace | None = None) -> int:
+        """Delete the entries of that namespace alone, or of all; how many. Namespaces, indexes and changes stay.
+
+        A tracked namespace logs one change, "clear".
+        """
+
+    # -- metadata --------------------------------------------------------------------------------------------------
+
+    def get_metadata(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> dict[str, Any]:
+        """The metadata of ``key``, ``{}`` for none. Raises KeyNotFound."""
+        from .errors import KeyNotFound
+
+        entry = self.get_entry(key, namespace=namespace)
+        if entry is None:
+            raise KeyNotFound(check_namespace(namespace), key)
+        return entry.metadata
+
+    @abstractmethod
+    def set_metadata(
+        self,
+        key: str,
+        metadata: dict[str, Any],
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        merge: bool = True,
+    ) -> int:
+        """Merge into (top level) or replace the metadata; the entry's new version. Keeps value and expiry.
+
+        Raises KeyNotFound.
+        """
+
+    # -- namespaces ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def create_namespace(
+        self,
+        name: Namespace,
+        *,
+        metadata: dict[str, Any] | None = None,
+        exist_ok: bool = False,
+        track_changes: bool = False,
+    ) -> None:
+        """Create a namespace. Raises NamespaceExists without ``exist_ok``.
+
+        With ``exist_ok`` on an existing one: given metadata replaces its own; ``track_changes=True`` turns tracking
+        on, False leaves it as it is.
+        """
+
+    @abstractmethod
+    def delete_namespace(self, name: Namespace, *, recursive: bool = False) -> int:
+        """Delete a namespace, its indexes and its changes; how many entries went with it.
+
+        ``recursive`` takes its entries and the namespaces below it along, and works on a parent that exists only
+        through its children. Raises NamespaceNotFound, NamespaceNotEmpty, InvalidNamespace (``default``).
+        """
+
+    @abstractmethod
+    def list_namespaces(self, *, prefix: Namespace | None = None) -> list[str]:
+        """Names in order of their UTF-8 bytes. ``prefix`` keeps that namespace and those below it."""
+
+    @abstractmethod
+    def get_namespace(self, name: Namespace) -> NamespaceInfo | None:
+        """What is known of a namespace, or None."""
+
+    # -- transactions ----------------------------------------------------------------------------------------------
+
+    def transaction(self, *, read_only: bool = False, isolation: str = "serializable") -> Transaction:
+        """A transaction for ``with``: commits at the end of the block, rolls back on an exception.
+
+        It begins at the call, and belongs to the calling thread: until it ends, that thread's writes through the
+        storage itself raise TransactionError instead of waiting for themselves. ``read_only=True`` is a snapshot:
+        it blocks nobody and its writes raise StorageReadOnly. Called on a transaction, it is a savepoint.
+        ``isolation`` names the weakest level wanted ("serializable", "snapshot", "repeatable read",
+        "read committed"); a backend may give more.
+        """
+        return self._begin(read_only, check_isolation(isolation), bound=True)
+
+    def begin_transaction(self, *, read_only: bool = False, isolation: str = "serializable") -> Transaction:
+        """The same for explicit :meth:`commit` and :meth:`rollback`; belongs to no thread, so any other writer waits."""
+        return self._begin(read_only, check_isolation(isolation), bound=False)
+
+    @abstractmethod
+    def _begin(self, read_only: bool, isolation: str, bound: bool) -> Transaction:
+        """Start a transaction; ``bound`` ties it to the calling thread."""
+
+    @abstractmethod
+    def _transaction(self, id: str) -> Transaction:
+        """The open transaction of that id. Raises TransactionError, TransactionExpired."""
+
+    def commit(self, id: str) -> None:
+        """Commit the transaction of that id. Raises TransactionError, TransactionExpired, CommitUnknown."""
+        self._transaction(id).commit()
+
+    def rollback(self, id: str) -> None:
+        """Undo the transaction of that id. Raises TransactionError, TransactionExpired."""
+        self._transaction(id).rollback()
+
+    # -- indexes ---------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def create_index(self, namespace: Namespace, index: Index, *, name: str | None = None) -> str:
+        """Build an index and return its name. Creates the namespace; the same declaration again changes nothing.
+
+        Raises UniqueViolation when the entries already collide, InvalidInput when the name has another declaration.
+        """
+
+    @abstractmethod
+    def drop_index(self, namespace: Namespace, name: str) -> bool:
+        """Remove an index; whether it existed."""
+
+    @abstractmethod
+    def list_indexes(self, namespace: Namespace) -> dict[str, Index]:
+        """The namespace's indexes by name, in order of name."""
+
+    # -- changes ---------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def changes(
+        self, *, namespace: Namespace | None = None, since: int | None = None, limit: int | None = None
+    ) -> ChangePage:
+        """Changes after the cursor ``since``, at most ``limit`` (default 1,000), of that namespace or of all.
+
+        ``since=None`` starts at the oldest kept. ``page.cursor`` goes on exactly there: also when the page is empty.
+        A namespace that is untracked or missing gives an empty page. Raises CursorExpired when changes after
+        ``since`` are no longer kept.
+        """
+
+    def watch(
+        self, *, namespace: Namespace | None = None, since: int | None = None, timeout: float | None = None
+    ) -> Iterator[Change]:
+        """New changes as they are committed, by any process. ``since=None`` starts at the call.
+
+        A generator: ``close()`` ends it. ``timeout`` bounds the wait for the next change, in seconds; then it ends.
+        Raises CursorExpired.
+        """
+        name = None if namespace is None else check_namespace(namespace)
+        cursor = self._last_seq() if since is None else since
+        return self._watch(name, cursor, timeout)
+
+    def _watch(self, namespace: str | None, cursor: int, timeout: float | None) -> Iterator[Change]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            page = self.changes(namespace=namespace, since=cursor)
+            cursor = page.cursor
+            yield from page.changes
+            if page.changes:
+                deadline = None if timeout is None else time.monotonic() + timeout
+            elif deadline is not None and time.monotonic() >= deadline:
+                return
+            if not page.has_more:
+                left = WATCH_INTERVAL if deadline is None else min(WATCH_INTERVAL, deadline - time.monotonic())
+                self._wait_for_commit(max(left, 0))
+
+    @abstractmethod
+    def _last_seq(self) -> int:
+        """The seq of the newest change, 0 for none yet: the cursor that means "from now on"."""
+
+    def _wait_for_commit(self, seconds: float) -> None:
+        """Return after at most ``seconds``, sooner when something was committed, if the backend can tell."""
+        time.sleep(seconds)
+
+    # -- care ------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def get_status(self) -> Status:
+        """Health, sizes and the last background error."""
+
+    @abstractmethod
+    def check(self) -> CheckReport:
+        """Read everything and report each thing that is wrong, indexes included."""
+
+    @abstractmethod
+    def backup(
+        self, path: str | Path, *, overwrite: bool = False, progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Write a consistent copy to ``path`` while others go on writing.
+
+        Refuses an existing path unless ``overwrite``. ``progress(done, total)`` is called along the way.
+        """
+
+    def optimize(self) -> None:
+        """Do now what the backend otherwise does when it finds time: sweep, checkpoint, statistics."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Roll back what is open and release everything. Closing twice is no error."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Transaction(StorageBackend):
+    """A transaction: the whole contract, seeing its own writes, invisible to others until :meth:`commit`.
+
+    It has a time limit (``transaction_timeout``, 60 s by default); past it everything is undone and every use raises
+    TransactionExpired. ``backup``, ``close`` and ``optimize`` belong to the storage and raise TransactionError here.
+    """
+
+    #: Names it in ``storage.commit(id)`` and ``storage.rollback(id)``.
+    id: str
+
+    @property
+    @abstractmethod
+    def is_active(self) -> bool:
+        """Whether it can still be used."""
+
+    @abstractmethod
+    def commit(self, id: str | None = None) -> None:
+        """Make the writes durable and visible, all at once. With an id: of that savepoint."""
+
+    @abstractmethod
+    def rollback(self, id: str | None = None) -> None:
+        """Undo the writes. With an id: of that savepoint."""
+
+    def backup(
+        self, path: str | Path, *, overwrite: bool = False, progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        raise TransactionError("backup belongs to the storage, not to a transaction")
+
+    def optimize(self) -> None:
+        raise TransactionError("optimize belongs to the storage, not to a transaction")
+
+    def close(self) -> None:
+        raise TransactionError("end a transaction with commit() or rollback()")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Commit, or roll back on an exception; nothing if the block already did either."""
+        if error is not None:
+            if self.is_active:
+                self.rollback()
+        elif not self.finished:
+            self.commit()
+
+    @property
+    @abstractmethod
+    def finished(self) -> bool:
+        """Whether commit or rollback was called (an expired one was not finished: its commit raises)."""
+
+
+# -- what backends share in reading arguments ------------------------------------------------------------------------
+
+_ISOLATIONS: Final = ("serializable", "snapshot", "repeatable read", "read committed")
+
+
+def check_isolation(isolation: str) -> str:
+    """The level in its normal form. Raises InvalidInput."""
+    level = isolation.lower().replace("_", " ").replace("-", " ") if isinstance(isolation, str) else isolation
+    if level not in _ISOLATIONS:
+        raise InvalidInput(f"isolation is one of {', '.join(_ISOLATIONS)}")
+    return level
+
+
+def check_page(limit: int | None, offset: int = 0) -> None:
+    """Raise InvalidInput unless both are whole numbers of at least 0 (limit may be None)."""
+    for name, number in (("limit", limit), ("offset", offset)):
+        if number is None and name == "limit":
+            continue
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            raise InvalidInput(f"{name} is a whole number of at least 0")
+
+
+def check_ttl(ttl: float | None) -> float | None:
+    """Raise InvalidInput unless ``ttl`` is None or a finite number over 0."""
+    if ttl is None:
+        return None
+    if not isinstance(ttl, int | float) or isinstance(ttl, bool) or not 0 < ttl < 1e12:
+        raise InvalidInput("ttl is a number of seconds over 0")
+    return ttl
+
+
+def check_version(if_version: int | None) -> int | None:
+    """Raise InvalidInput unless ``if_version`` is None or a whole number of at least 0."""
+    if if_version is None:
+        return None
+    if not isinstance(if_version, int) or isinstance(if_version, bool) or if_version < 0:
+        raise InvalidInput("if_version is a version, or 0 for a key that must not exist")
+    return if_version
+
+
+def batch_items(
+    entries: Entries,
+    namespace: Namespace,
+    metadata: dict[str, Any] | None,
+    ttl: float | None,
+    errors: dict[tuple[str, str], StorageError],
+) -> Iterator[BatchItem]:
+    """The items of a batch one by one, keys, namespaces and ttl checked; those that fail go into ``errors``."""
+    name = check_namespace(namespace)
+    check_ttl(ttl)
+    pairs: Iterable[Any] = entries.items() if isinstance(entries, Mapping) else entries
+    for position, item in enumerate(pairs):
+        item_namespace: Any = name
+        key: Any = None
+        try:
+            if isinstance(item, Entry):
+                item_namespace, key = item.namespace, item.key
+                left = None if item.expires_at is None else (item.expires_at - time.time_ns() // 1_000_000) / 1000
+                if left is not None and left <= 0:
+                    continue
+                yield BatchItem(check_namespace(item_namespace), check_key(key), item.value, item.metadata, left)
+            elif isinstance(item, Mapping):
+                item_namespace, key = item.get("namespace", name), item.get("key")
+                if "value" not in item or item.keys() - _ITEM_FIELDS:
+                    raise InvalidInput("a batch item has key and value, and may have namespace, metadata and ttl")
+                yield BatchItem(
+                    check_namespace(item_namespace),
+                    check_key(key),
+                    item["value"],
+                    item.get("metadata", metadata),
+                    check_ttl(item.get("ttl", ttl)),
+                )
+            else:
+                if not isinstance(item, Sequence) or isinstance(item, str | bytes) or len(item) != 2:
+                    raise InvalidInput(f"item {position} of a batch is no (key, value) pair, entry or dict")
+                key = item[0]
+                yield BatchItem(name, check_key(key), item[1], metadata, ttl)
+        except InvalidInput as error:
+            shown = item_namespace if isinstance(item_namespace, str) else repr(item_namespace)
+            errors[shown, key if isinstance(key, str) else f"item {position}"] = error
+
+
+_ITEM_FIELDS: Final = frozenset({"key", "value", "namespace", "metadata", "ttl"})
+
+
+# The names that ``filters`` gives are part of the contract's signatures.
+__all__ = [
+    "PAGE",
+    "BatchItem",
+    "BatchResult",
+    "Change",
+    "ChangePage",
+    "CheckReport",
+    "Entries",
+    "Entry",
+    "Filter",
+    "Index",
+    "Namespace",
+    "NamespaceInfo",
+    "Operation",
+    "Sort",
+    "Status",
+    "StorageBackend",
+    "Transaction",
+    "batch_items",
+    "check_isolation",
+    "check_page",
+    "check_ttl",
+    "check_version",
+]

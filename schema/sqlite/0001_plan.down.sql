@@ -1,0 +1,2 @@
+DROP TABLE storage_namespaces;
+DROP TABLE storage_entries;
