@@ -1,4 +1,5 @@
 -- Back to the plan's tables. Versions, expiry and changes are lost; bytes values stay as BLOBs.
+-- What has expired goes, or it would come back to life.
 -- Declared indexes are expression indexes on storage_entries and go with it.
 DROP TABLE storage_state;
 DROP TABLE storage_indexes;
@@ -24,7 +25,8 @@ CREATE TABLE storage_entries (
   UNIQUE (namespace, key)
 );
 INSERT INTO storage_entries (id, namespace, key, value, metadata, created_at, updated_at)
-  SELECT id, namespace, key, value, metadata, created_at, updated_at FROM new_entries;
+  SELECT id, namespace, key, value, metadata, created_at, updated_at FROM new_entries
+  WHERE expires_at IS NULL OR expires_at > unixepoch('subsec') * 1000;
 DROP TABLE new_entries;
 CREATE INDEX idx_storage_namespace_key ON storage_entries (namespace, key);
 CREATE INDEX idx_storage_namespace ON storage_entries (namespace);

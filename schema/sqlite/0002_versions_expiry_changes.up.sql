@@ -22,6 +22,8 @@ CREATE INDEX storage_entries_expiry ON storage_entries (expires_at, namespace, k
 
 -- version_floor is a clock value below which no new version may fall: the highest version ever removed, if it ran
 -- ahead of the clock. pruned_through is the last seq that retention removed for this namespace.
+-- The original created its tables one by one, so an adopted file may lack this one.
+CREATE TABLE IF NOT EXISTS storage_namespaces (name TEXT PRIMARY KEY, metadata TEXT, created_at INTEGER NOT NULL);
 ALTER TABLE storage_namespaces RENAME TO plan_namespaces;
 CREATE TABLE storage_namespaces (
   name TEXT PRIMARY KEY NOT NULL,

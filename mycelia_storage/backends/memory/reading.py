@@ -1,0 +1,213 @@
+"""The reads of the contract, written once over a state: that of the storage, or of a transaction."""
+
+from __future__ import annotations
+
+import builtins
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from ...contract import PAGE, ChangePage, CheckReport, Entry, NamespaceInfo, Status, StorageBackend, check_page
+from ...errors import InvalidInput, StorageError
+from ...filters import FilterInput, SortInput, match, parse_filter, parse_sort
+from ...indexes import FieldIndex, Index
+from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
+from ...patterns import compile_pattern, literal_prefix, prefix_end
+from ...values import decode_value
+from .state import Space, State, now_ms, unique_text
+
+_CHANGES_A_PAGE = 1_000
+
+
+class MemoryReads(StorageBackend):
+    """The reading half of a storage, a transaction or a snapshot."""
+
+    backend_name = "memory"
+
+    @abstractmethod
+    def _state(self) -> State:
+        """The state to read. Raises StorageClosed, and in a transaction what its end demands."""
+
+    def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
+        row = self._state().live_row(check_namespace(namespace), check_key(key))
+        return default if row is None else decode_value(row.value)
+
+    def get_entry(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Entry | None:
+        name, key = check_namespace(namespace), check_key(key)
+        row = self._state().live_row(name, key)
+        return None if row is None else row.entry(name, key)
+
+    def has(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> bool:
+        return self._state().live_row(check_namespace(namespace), check_key(key)) is not None
+
+    def get_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> dict[str, Any]:
+        name = check_namespace(namespace)
+        wanted = [check_key(key) for key in keys]
+        state = self._state()
+        rows = ((key, state.live_row(name, key)) for key in wanted)
+        return {key: decode_value(row.value) for key, row in rows if row is not None}
+
+    def list(
+        self,
+        pattern: str | None = None,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        limit: int | None = None,
+        offset: int = 0,
+        after: str | None = None,
+    ) -> list[str]:
+        name = check_namespace(namespace)
+        check_page(limit, offset)
+        matches = None if pattern is None else compile_pattern(pattern)
+        low, high = _range("" if pattern is None else literal_prefix(pattern), None, None, after, False)
+        rows = self._state().live_rows(name, low, high)
+        keys = (key for key, _ in rows if matches is None or matches(key))
+        return list(islice(keys, offset, None if limit is None else offset + limit))
+
+    def scan(
+        self,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        prefix: str = "",
+        start: str | None = None,
+        end: str | None = None,
+        after: str | None = None,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Entry]:
+        name = check_namespace(namespace)
+        check_page(limit)
+        low, high = _range(prefix, start, end, after, reverse)
+        self._state()
+        return self._scan(name, low, high, reverse, limit)
+
+    def _scan(self, name: str, low: str | None, high: str | None, reverse: bool, limit: int | None) -> Iterator[Entry]:
+        size = PAGE
+        while limit is None or limit > 0:
+            size = PAGE if limit is None else min(PAGE, limit)
+            rows = self._state().live_rows(name, low, high, reverse=reverse)
+            page = [row.entry(name, key) for key, row in islice(rows, size)]
+            yield from page
+            if len(page) < size:
+                return
+            if limit is not None:
+                limit -= size
+            if reverse:
+                high = page[-1].key
+            else:
+                low = _just_after(page[-1].key)
+
+    def query(
+        self,
+        filter: FilterInput | None = None,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        sort: SortInput | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> builtins.list[Entry]:
+        name = check_namespace(namespace)
+        condition, order = parse_filter(filter), parse_sort(sort)
+        check_page(limit, offset)
+        entries = (row.entry(name, key) for key, row in self._state().live_rows(name))
+        found: Iterable[Entry] = (entry for entry in entries if condition is None or match(condition, entry))
+        if order:
+            found = order.sorted(found)
+        return list(islice(found, offset, None if limit is None else offset + limit))
+
+    def count(self, *, namespace: Namespace = DEFAULT_NAMESPACE, filter: FilterInput | None = None) -> int:
+        name, condition = check_namespace(namespace), parse_filter(filter)
+        state = self._state()
+        if condition is not None:
+            return sum(match(condition, row.entry(name, key)) for key, row in state.live_rows(name))
+        space = state.spaces.get(name)
+        return 0 if space is None else space.count(now_ms())
+
+    def list_namespaces(self, *, prefix: Namespace | None = None) -> builtins.list[str]:
+        if prefix is None:
+            return [name for name, _ in self._state().spaces.items()]
+        return self._state().family(check_namespace(prefix))
+
+    def get_namespace(self, name: Namespace) -> NamespaceInfo | None:
+        space = self._state().spaces.get(check_namespace(name))
+        return None if space is None else space.info()
+
+    def list_indexes(self, namespace: Namespace) -> dict[str, Index]:
+        space = self._state().spaces.get(check_namespace(namespace))
+        return {} if space is None else dict(sorted(space.indexes.items()))
+
+    def changes(
+        self, *, namespace: Namespace | None = None, since: int | None = None, limit: int | None = None
+    ) -> ChangePage:
+        name = None if namespace is None else check_namespace(namespace)
+        check_page(limit)
+        if since is not None and (not isinstance(since, int) or isinstance(since, bool) or since < 0):
+            raise InvalidInput("a cursor is a whole number of at least 0")
+        return self._state().change_page(name, since, _CHANGES_A_PAGE if limit is None else limit)
+
+    def _last_seq(self) -> int:
+        return self._state().last_seq
+
+    def get_status(self) -> Status:
+        state, now = self._state(), now_ms()
+        entries = sum(space.count(now) for space in state.spaces.values())
+        return Status(True, self.backend_name, entries, len(state.spaces), 0, 0, 0, None, {"last_seq": state.last_seq})
+
+    def check(self) -> CheckReport:
+        problems = [problem for space in self._state().spaces.values() for problem in _problems(space)]
+        return CheckReport(not problems, problems)
+
+
+def _range(
+    prefix: str, start: str | None, end: str | None, after: str | None, reverse: bool
+) -> tuple[str | None, str | None]:
+    """The lowest key (inclusive) and the highest (exclusive) that a scan may meet; None where nothing bounds it."""
+    if not isinstance(prefix, str):
+        raise InvalidInput(f"a prefix is a string, not {type(prefix).__name__}")
+    lows = [_check_bound(prefix), _check_bound(start)]
+    highs = [prefix_end(prefix) if prefix else None, _check_bound(end)]
+    after = _check_bound(after)
+    if after is not None:
+        if reverse:
+            highs.append(after)
+        else:
+            lows.append(_just_after(after))
+    return (
+        max((low for low in lows if low is not None), default=None),
+        min((high for high in highs if high is not None), default=None),
+    )
+
+
+def _check_bound(bound: str | None) -> str | None:
+    return bound if bound is None or bound == "" else check_key(bound)
+
+
+def _just_after(key: str) -> str:
+    """The bound that ``key`` is below and every later key is not: no key holds NUL."""
+    return key + "\0"
+
+
+def _problems(space: Space) -> Iterator[str]:
+    for problem in (*space.rows.problems(), *space.expiring.problems(), *space.log.problems()):
+        yield f"namespace {space.name!r}: {problem}"
+    held: dict[str, dict[str, str]] = {name: {} for name in space.unique}
+    expiring = 0
+    for key, row in space.rows.items():
+        expiring += row.expires_at is not None
+        try:
+            entry = row.entry(space.name, key)
+            check_key(key)
+        except (StorageError, ValueError) as error:
+            yield f"namespace {space.name!r}, key {key!r}: {error}"
+            continue
+        for name, values in held.items():
+            index = space.indexes[name]
+            text = unique_text(index, entry) if isinstance(index, FieldIndex) else None
+            if text is not None and row.is_live(now_ms()):
+                values[text] = key
+    if expiring != len(space.expiring):
+        yield f"namespace {space.name!r}: the list of expiring entries is wrong"
+    for name, values in held.items():
+        if any(space.unique[name].get(text) != key for text, key in values.items()):
+            yield f"namespace {space.name!r}: index {name!r} does not hold what the entries say"

@@ -1,0 +1,95 @@
+"""The writes of the contract, written once over ``_write``: on the storage each commits, in a transaction it waits."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from ...contract import Entry, check_ttl, check_version
+from ...errors import InvalidValue
+from ...indexes import Index
+from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
+from ...values import encode_metadata, encode_value
+from .draft import Draft
+from .reading import MemoryReads
+
+T = TypeVar("T")
+
+
+class MemoryWrites(MemoryReads):
+    """The writing half of a storage or a transaction. Arguments are checked and encoded before anything is locked."""
+
+    @abstractmethod
+    def _write(self, change: Callable[[Draft], T]) -> T:
+        """Make the next state by ``change`` and keep it, or keep nothing when it raises."""
+
+    def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        metadata: dict[str, Any] | None = None,
+        overwrite: bool = True,
+        ttl: float | None = None,
+        if_version: int | None = None,
+    ) -> int:
+        name, key = check_namespace(namespace), check_key(key)
+        stored, text = encode_value(value), encode_metadata(metadata)
+        check_ttl(ttl)
+        check_version(if_version)
+        return self._write(
+            lambda draft: draft.put(name, key, stored, text, overwrite=overwrite, ttl=ttl, if_version=if_version)
+        )
+
+    def delete(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE, if_version: int | None = None) -> bool:
+        name, key = check_namespace(namespace), check_key(key)
+        check_version(if_version)
+        return self._write(lambda draft: draft.remove(name, key, if_version))
+
+    def clear(self, *, namespace: Namespace | None = None) -> int:
+        name = None if namespace is None else check_namespace(namespace)
+        return self._write(lambda draft: draft.clear(name))
+
+    def set_metadata(
+        self,
+        key: str,
+        metadata: dict[str, Any],
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        merge: bool = True,
+    ) -> int:
+        name, key = check_namespace(namespace), check_key(key)
+        if metadata is None:
+            raise InvalidValue("metadata is a dict, not None")
+        given = metadata.copy() if encode_metadata(metadata) else {}
+        return self._write(lambda draft: draft.set_metadata(name, key, given, merge))
+
+    def create_namespace(
+        self,
+        name: Namespace,
+        *,
+        metadata: dict[str, Any] | None = None,
+        exist_ok: bool = False,
+        track_changes: bool = False,
+    ) -> None:
+        full, text, given = check_namespace(name), encode_metadata(metadata), metadata is not None
+        self._write(
+            lambda draft: draft.create_namespace(full, text, given=given, exist_ok=exist_ok, tracked=track_changes)
+        )
+
+    def delete_namespace(self, name: Namespace, *, recursive: bool = False) -> int:
+        full = check_namespace(name)
+        return self._write(lambda draft: draft.delete_namespace(full, recursive))
+
+    def create_index(self, namespace: Namespace, index: Index, *, name: str | None = None) -> str:
+        full = check_namespace(namespace)
+        return self._write(lambda draft: draft.create_index(full, index, name))
+
+    def drop_index(self, namespace: Namespace, name: str) -> bool:
+        full = check_namespace(namespace)
+        return self._write(lambda draft: draft.drop_index(full, name))
+
+    def _restore(self, entries: Iterable[Entry]) -> int:
+        return self._write(lambda draft: draft.restore(entries))

@@ -1,0 +1,534 @@
+"""The SQLite storage: a reader connection for each thread, one writer connection for all, one lock before it.
+
+Readers never wait: in WAL mode they see the newest commit while the writer works. The writer's lock is first come,
+first served within the process; between processes SQLite's write lock is polled about once a millisecond with jitter,
+which shares it more evenly than SQLite's own growing pauses. Both waits together are bounded by ``busy_timeout``.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+
+from ...clock import HybridClock
+from ...contract import (
+    BatchResult,
+    CheckReport,
+    Entries,
+    Entry,
+    Status,
+    Transaction,
+    check_isolation,
+    check_version,
+)
+from ...errors import (
+    StorageBusy,
+    StorageClosed,
+    StorageError,
+    StorageReadOnly,
+    TransactionError,
+    TransactionExpired,
+)
+from ...indexes import Index
+from ...names import DEFAULT_NAMESPACE, SAFE_KEY_CHARS, Namespace, check_key, check_namespace
+from ...values import decode_value, encode_metadata
+from . import care, forks, journal
+from .connections import create_file, open_connection, switch_journal
+from .driver_errors import translate
+from .locks import FairLock
+from .reading import GET, Row, SQLiteReads, now_ms
+from .settings import IN_MEMORY, SQLiteSettings
+from .transactions import Session, SQLiteTransaction
+from .upkeep import Upkeep
+from .writing import EntryWriter, entry_row
+
+T = TypeVar("T")
+
+_CLOSED_UNDER_US = (apsw.ConnectionClosedError, apsw.CursorClosedError)
+_ENDED_IDS_KEPT = 1_000
+
+
+class SQLiteStorageBackend(SQLiteReads):
+    """Storage in one SQLite file.
+
+    >>> with SQLiteStorageBackend({"dbPath": ":memory:"}) as storage:
+    ...     version = storage.set("k", {"answer": 42})
+    ...     storage.get("k")
+    {'answer': 42}
+
+    ``config`` is a mapping of options or the path; keyword options add to it
+    (:class:`~mycelia_storage.backends.sqlite.settings.SQLiteSettings` lists them all).
+
+    Raises InvalidConfig, ForeignDatabase, StorageCorrupt, SchemaTooNew, MigrationError, StorageReadOnly.
+    """
+
+    backend_name = "sqlite"
+
+    def __init__(self, config: Mapping[str, Any] | str | Path | None = None, **options: Any) -> None:
+        self.settings = settings = SQLiteSettings.read(config, options)
+        self._closed = False
+        self._private_folder: tempfile.TemporaryDirectory[str] | None = None
+        if settings.db_path == IN_MEMORY:
+            self._private_folder = tempfile.TemporaryDirectory(prefix="mycelia-")
+            self.path = str(Path(self._private_folder.name) / "memory.db")
+        else:
+            self.path = settings.db_path
+        self._clock = HybridClock()
+        self._last_error: str | None = None
+        self._transactions: dict[str, SQLiteTransaction] = {}
+        self._expired_ids: dict[str, None] = {}
+        self._writer_connection: apsw.Connection | None = None
+        self._upkeep = Upkeep(self)
+        self._reset()
+        if not settings.read_only:
+            create_file(self.path)
+        try:
+            connection = self._open_first()
+        except BaseException:
+            self._closed = True
+            if self._private_folder is not None:
+                self._private_folder.cleanup()
+            raise
+        if settings.read_only:
+            connection.close()
+        else:
+            self._use_writer(connection)
+        forks.watch(self)
+
+    def _open_first(self) -> apsw.Connection:
+        settings = self.settings
+        connection = open_connection(self.path, settings, query_only=settings.read_only)
+        try:
+            # Whose file it is, and whether we know its schema, comes before the switch to WAL, which writes to it.
+            self.schema_version = journal.prepare(connection, settings.migrate and not settings.read_only)
+            if settings.read_only:
+                self.journal_mode = str(connection.execute("PRAGMA journal_mode").get)
+            else:
+                self.journal_mode = switch_journal(connection, self.path, settings)
+        except apsw.Error as error:
+            connection.close()
+            raise translate(error, self.path) from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _reset(self) -> None:
+        """Locks and connections anew: at the start, and in the child of a fork."""
+        self._lock = FairLock()
+        self._owner: int | None = None
+        self._busy_until: float | None = None
+        self._session: Session | None = None
+        self._snapshots: set[Session] = set()
+        self._idle_snapshots: list[apsw.Connection] = []
+        self._readers: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
+        self._readers_guard = threading.Lock()
+        self._local = threading.local()
+
+    # -- readers ---------------------------------------------------------------------------------------------------
+
+    def _open_reader(self) -> apsw.Cursor:
+        if self._closed:
+            raise StorageClosed("the storage is closed")
+        connection = open_connection(self.path, self.settings, query_only=True)
+        with self._readers_guard:
+            self._readers.add(connection)
+        cursor = connection.cursor()
+        self._local.cursor = cursor
+        return cursor
+
+    def _read(self, sql: str, parameters: tuple[Any, ...], draw: Callable[[apsw.Cursor], T]) -> T:
+        """Run a statement on this thread's reader, once more if the connection was closed meanwhile (a fork)."""
+        for last_try in (False, True):
+            cursor = getattr(self._local, "cursor", None) or self._open_reader()
+            try:
+                return draw(cursor.execute(sql, parameters))
+            except _CLOSED_UNDER_US as error:
+                if last_try or self._closed:
+                    raise StorageClosed("the storage is closed") from error
+                self._local = threading.local()
+            except apsw.Error as error:
+                raise translate(error) from error
+        raise AssertionError
+
+    def _rows(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
+        return self._read(sql, parameters, apsw.Cursor.fetchall)
+
+    def _column(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
+        # ``get`` flattens: nothing, the one value, or a sequence of the values.
+        values = self._read(sql, parameters, _flat)
+        if values is None:
+            return []
+        return [values] if isinstance(values, str) else list(values)
+
+    def _stream(self, sql: str, parameters: tuple[Any, ...]) -> Iterator[Row]:
+        cursor = (getattr(self._local, "cursor", None) or self._open_reader()).connection.cursor()
+        try:
+            yield from cursor.execute(sql, parameters)
+        except apsw.Error as error:
+            raise translate(error) from error
+        finally:
+            cursor.close(True)
+
+    def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
+        name = check_namespace(namespace)
+        if key.__class__ is not str or not 0 < len(key) <= SAFE_KEY_CHARS or not key.isascii() or "\0" in key:
+            key = check_key(key)
+        try:
+            row = self._local.cursor.execute(GET, (name, key)).get
+        except (AttributeError, *_CLOSED_UNDER_US):
+            row = self._read(GET, (name, key), _flat)
+        except apsw.Error as error:
+            raise translate(error) from error
+        if row is None or (row[1] is not None and row[1] <= now_ms()):
+            return default
+        return decode_value(row[0])
+
+    # -- the writer ------------------------------------------------------------------------------------------------
+
+    def _use_writer(self, connection: apsw.Connection) -> None:
+        connection.set_busy_handler(self._poll_lock)
+        connection.set_wal_hook(self._after_commit)
+        settings = self.settings
+        self._writer = EntryWriter(
+            connection, self._clock, settings.change_retention, settings.change_retention_age
+        )
+        self._writer_connection = connection
+        self._writer_execute = connection.cursor().execute
+
+    def _poll_lock(self, tries: int) -> bool:
+        if tries == 0 and self._busy_until is None:
+            self._busy_until = time.monotonic() + self.settings.busy_timeout / 1000
+        if self._busy_until is None or time.monotonic() >= self._busy_until:
+            return False
+        time.sleep(random.uniform(0.0004, 0.0016))
+        return True
+
+    def _after_commit(self, connection: apsw.Connection, database: str, pages: int) -> int:
+        if pages >= self.settings.checkpoint_pages:
+            try:
+                connection.wal_checkpoint(database, apsw.SQLITE_CHECKPOINT_PASSIVE)
+            except apsw.BusyError:
+                pass  # another connection is at it
+            except apsw.Error as error:
+                self._last_error = f"checkpoint: {error}"
+        return apsw.SQLITE_OK
+
+    def _begin_write(self) -> EntryWriter:
+        """Take the lock and begin; every call is followed by :meth:`_end_write` or :meth:`_undo_write`."""
+        self._busy_until = None
+        if not self._lock.try_acquire():
+            self._wait_for_lock()
+        try:
+            if self._writer_connection is None:
+                self._reopen_writer()
+            self._writer_execute("BEGIN IMMEDIATE")
+        except apsw.Error as error:
+            self._lock.release()
+            if self._closed:
+                raise StorageClosed("the storage is closed") from error
+            raise translate(error) from error
+        except BaseException:
+            self._lock.release()
+            raise
+        return self._writer
+
+    def _end_write(self) -> None:
+        try:
+            self._writer_execute("COMMIT")
+        except apsw.Error as error:
+            raise translate(error, "commit") from error
+        finally:
+            self._undo_write()
+
+    def _undo_write(self) -> None:
+        """Roll back if a transaction is still open, and free the lock."""
+        connection = self._writer_connection
+        try:
+            if connection is not None and connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except apsw.Error as error:
+            self._last_error = f"rollback: {error}"
+        finally:
+            self._lock.release()
+
+    def _wait_for_lock(self) -> None:
+        if self._owner == threading.get_ident():
+            raise TransactionError("this thread has a transaction open: write through it, or end it first")
+        self._busy_until = until = time.monotonic() + self.settings.busy_timeout / 1000
+        while True:
+            session, now = self._session, time.monotonic()
+            wait = until - now
+            if session is not None:
+                wait = min(wait, max(session.deadline - now, 0) + 0.005)
+            if self._lock.acquire(wait):
+                return
+            if session is not None:
+                session.expire()
+            if time.monotonic() >= until:
+                raise StorageBusy("another writer held the lock for longer than busy_timeout")
+
+    def _reopen_writer(self) -> None:
+        if self._closed:
+            raise StorageClosed("the storage is closed")
+        if self.settings.read_only:
+            raise StorageReadOnly("the storage was opened with read_only")
+        if not Path(self.path).exists():
+            raise StorageError(f"the database file {self.path!r} is gone")
+        self._use_writer(open_connection(self.path, self.settings, query_only=False))
+
+    def _write(self, work: Callable[[EntryWriter], T]) -> T:
+        """Run ``work`` in a transaction of its own."""
+        writer = self._begin_write()
+        try:
+            result = work(writer)
+        except BaseException:
+            self._undo_write()
+            raise
+        self._end_write()
+        return result
+
+    def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        metadata: dict[str, Any] | None = None,
+        overwrite: bool = True,
+        ttl: float | None = None,
+        if_version: int | None = None,
+    ) -> int:
+        row = entry_row(key, value, namespace, metadata, ttl)
+        check_version(if_version)
+        if ttl is not None:
+            self._upkeep.start()
+        writer = self._begin_write()
+        try:
+            version = writer.put(row, overwrite, if_version)
+        except BaseException:
+            self._undo_write()
+            raise
+        self._end_write()
+        return version
+
+    def delete(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE, if_version: int | None = None) -> bool:
+        name, key = check_namespace(namespace), check_key(key)
+        check_version(if_version)
+        return self._write(lambda writer: writer.remove(name, key, if_version))
+
+    def set_many(
+        self,
+        entries: Entries,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        metadata: dict[str, Any] | None = None,
+        overwrite: bool = True,
+        ttl: float | None = None,
+        atomic: bool = True,
+    ) -> BatchResult:
+        with self.transaction() as tx:
+            return tx.set_many(
+                entries, namespace=namespace, metadata=metadata, overwrite=overwrite, ttl=ttl, atomic=atomic
+            )
+
+    def clear(self, *, namespace: Namespace | None = None) -> int:
+        name = None if namespace is None else check_namespace(namespace)
+        return self._write(lambda writer: writer.clear(name))
+
+    def set_metadata(
+        self,
+        key: str,
+        metadata: dict[str, Any],
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        merge: bool = True,
+    ) -> int:
+        name, key = check_namespace(namespace), check_key(key)
+        encode_metadata(metadata)
+        return self._write(lambda writer: writer.set_metadata(name, key, metadata, merge))
+
+    def create_namespace(
+        self,
+        name: Namespace,
+        *,
+        metadata: dict[str, Any] | None = None,
+        exist_ok: bool = False,
+        track_changes: bool = False,
+    ) -> None:
+        checked, stored = check_namespace(name), encode_metadata(metadata)
+        self._write(lambda writer: writer.create_namespace(checked, stored, exist_ok, track_changes))
+
+    def delete_namespace(self, name: Namespace, *, recursive: bool = False) -> int:
+        checked = check_namespace(name)
+        return self._write(lambda writer: writer.delete_namespace(checked, recursive))
+
+    def create_index(self, namespace: Namespace, index: Index, *, name: str | None = None) -> str:
+        checked = check_namespace(namespace)
+        return self._write(lambda writer: writer.create_index(checked, index, name))
+
+    def drop_index(self, namespace: Namespace, name: str) -> bool:
+        checked = check_namespace(namespace)
+        return self._write(lambda writer: writer.drop_index(checked, name))
+
+    # -- transactions ----------------------------------------------------------------------------------------------
+
+    def _begin(self, read_only: bool, isolation: str, bound: bool) -> Transaction:
+        check_isolation(isolation)
+        if read_only:
+            return self._begin_snapshot()
+        writer = self._begin_write()
+        connection = self._writer_connection
+        assert connection is not None
+        self._session = session = Session(
+            connection, writer, self.settings.transaction_timeout, self._release_session
+        )
+        self._owner = threading.get_ident() if bound else None
+        self._upkeep.start()
+        return SQLiteTransaction(self, session, read_only=False)
+
+    def _release_session(self) -> None:
+        session = self._session
+        self._session = self._owner = None
+        self._forget(session)
+        self._lock.release()
+
+    def _begin_snapshot(self) -> Transaction:
+        if self._closed:
+            raise StorageClosed("the storage is closed")
+        try:
+            connection = self._idle_snapshots.pop()
+        except IndexError:
+            connection = open_connection(self.path, self.settings, query_only=True)
+        try:
+            connection.execute("BEGIN")
+            connection.execute("SELECT value FROM storage_state").get  # the read that fixes the state
+        except apsw.Error as error:
+            connection.close(True)
+            raise translate(error) from error
+
+        def release() -> None:
+            self._snapshots.discard(session)
+            self._forget(session)
+            if self._closed:
+                connection.close(True)
+            else:
+                self._idle_snapshots.append(connection)
+
+        session = Session(connection, None, self.settings.transaction_timeout, release)
+        self._snapshots.add(session)
+        self._upkeep.start()
+        return SQLiteTransaction(self, session, read_only=True)
+
+    def _forget(self, session: Session | None) -> None:
+        for id, transaction in list(self._transactions.items()):
+            if transaction._session is session:
+                self._transactions.pop(id, None)
+                if session is not None and session.state == "expired":
+                    self._expired_ids[id] = None
+        while len(self._expired_ids) > _ENDED_IDS_KEPT:
+            self._expired_ids.pop(next(iter(self._expired_ids)))
+
+    def _transaction(self, id: str) -> Transaction:
+        if self._closed:
+            raise StorageClosed("the storage is closed")
+        transaction = self._transactions.get(id)
+        if transaction is not None:
+            return transaction
+        if id in self._expired_ids:
+            raise TransactionExpired("the transaction passed its time limit and was rolled back")
+        raise TransactionError(f"no open transaction {id!r}")
+
+    # -- care ------------------------------------------------------------------------------------------------------
+
+    def get_status(self) -> Status:
+        return care.status(self)
+
+    def check(self) -> CheckReport:
+        return care.check(self)
+
+    def backup(
+        self, path: str | Path, *, overwrite: bool = False, progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        if self._closed:
+            raise StorageClosed("the storage is closed")
+        care.backup(self, path, overwrite, progress)
+
+    def optimize(self) -> None:
+        """Sweep what has expired, prune changes, refresh the planner's statistics and empty the WAL."""
+        self._upkeep.sweep()
+        if not self._lock.try_acquire():
+            self._wait_for_lock()
+        try:
+            if self._writer_connection is None:
+                self._reopen_writer()
+            self._writer_execute("PRAGMA optimize").fetchall()
+            if self.journal_mode == "wal":
+                assert self._writer_connection is not None
+                self._writer_connection.wal_checkpoint(None, apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            pass  # a reader still needs the WAL
+        except apsw.Error as error:
+            raise translate(error) from error
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._upkeep.stop()
+        self._closed = True
+        forks.forget(self)
+        for session in [self._session, *self._snapshots]:
+            if session is not None:
+                session.connection.interrupt()
+                with session.mutex:
+                    if session.state == "open":
+                        session.end("finished")
+        waited = self._lock.acquire(self.settings.busy_timeout / 1000)
+        self._close_connections()
+        if waited:
+            self._lock.release()
+        if self._private_folder is not None:
+            self._private_folder.cleanup()
+
+    def _close_connections(self) -> None:
+        """Close what is not in use this moment; what is, closes when its thread lets go of it."""
+        self._local = threading.local()
+        with self._readers_guard:
+            connections = [*self._readers, *self._idle_snapshots]
+            self._readers.clear()
+            self._idle_snapshots.clear()
+        if self._writer_connection is not None:
+            connections.append(self._writer_connection)
+            self._writer_connection = None
+        for connection in connections:
+            for _ in range(200):
+                try:
+                    connection.close(True)
+                    break
+                except apsw.ThreadingViolationError:
+                    time.sleep(0.001)
+                except apsw.Error as error:
+                    self._last_error = f"close: {error}"
+                    break
+
+    def __repr__(self) -> str:
+        return f"SQLiteStorageBackend({os.fspath(self.path)!r})"
+
+    def restore(self, entries: Iterable[Entry]) -> int:
+        with self.transaction() as tx:
+            return tx.restore(entries)
+
+
+def _flat(cursor: apsw.Cursor) -> Any:
+    return cursor.get

@@ -1,0 +1,72 @@
+"""The change log: appended in each write's transaction, read by cursor, pruned by count and age.
+
+SQLite has one writer at a time, so ``seq`` is the order of commit and a reader that has seen a seq has seen all below
+it. A pruned range leaves its last seq behind in ``pruned_through``; a cursor below that has missed something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from ...contract import Change, ChangePage
+from ...errors import CursorExpired, InvalidInput
+
+PAGE: Final = 1_000
+
+Rows = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
+
+APPEND: Final = "INSERT INTO storage_changes (namespace, key, operation, version, at) VALUES (?, ?, ?, ?, ?)"
+APPEND_STORED: Final = """INSERT INTO storage_changes (namespace, key, operation, version, at)
+SELECT namespace, key, 'set', version, ?3 FROM storage_entries WHERE namespace = ?1 AND key = ?2"""
+
+_COLUMNS: Final = "seq, namespace, key, operation, version, at"
+_PRUNED_IN: Final = "SELECT pruned_through FROM storage_namespaces WHERE name = ?"
+_PRUNED: Final = """SELECT max((SELECT max(pruned_through) FROM storage_namespaces),
+(SELECT value FROM storage_state WHERE name = 'pruned_through'))"""
+_LAST_SEQ: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'storage_changes'"
+
+_SURPLUS: Final = "SELECT seq FROM storage_changes WHERE namespace = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
+_TOO_OLD: Final = "SELECT max(seq) FROM storage_changes WHERE namespace = ? AND at < ?"
+_PRUNE: Final = "DELETE FROM storage_changes WHERE namespace = ? AND seq <= ?"
+_NOTE_PRUNED: Final = "UPDATE storage_namespaces SET pruned_through = max(pruned_through, ?2) WHERE name = ?1"
+
+
+def last_seq(rows: Rows) -> int:
+    """The newest seq ever given, 0 for none."""
+    found = rows(_LAST_SEQ, ())
+    return int(found[0][0]) if found else 0
+
+
+def read_page(rows: Rows, namespace: str | None, since: int | None, limit: int) -> ChangePage:
+    """A page of changes after ``since``. Raises CursorExpired, InvalidInput."""
+    if since is not None and (not isinstance(since, int) or isinstance(since, bool) or since < 0):
+        raise InvalidInput("a cursor is a whole number of at least 0")
+    after = since or 0
+    if namespace is None:
+        sql = f"SELECT {_COLUMNS} FROM storage_changes WHERE seq > ? ORDER BY seq LIMIT ?"
+        found = rows(sql, (after, limit + 1))
+        pruned = rows(_PRUNED, ())
+    else:
+        sql = f"SELECT {_COLUMNS} FROM storage_changes WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
+        found = rows(sql, (namespace, after, limit + 1))
+        pruned = rows(_PRUNED_IN, (namespace,))
+    # Asked after the changes were read: what was pruned meanwhile is then seen here.
+    lost = int(pruned[0][0] or 0) if pruned else 0
+    if since is not None and since < lost:
+        raise CursorExpired(f"changes up to {lost} are no longer kept; the cursor stands at {since}")
+    changes = [Change._make(row) for row in found[:limit]]
+    cursor = changes[-1].seq if changes else max(after, lost if since is None else 0)
+    return ChangePage(changes, cursor, len(found) > limit)
+
+
+def prune(rows: Rows, namespace: str, keep: int, older_than: int | None) -> None:
+    """Drop all but the newest ``keep`` changes, and those before ``older_than`` (UTC ms). Inside a transaction."""
+    through = 0
+    for (seq,) in rows(_SURPLUS, (namespace, keep)):
+        through = seq
+    if older_than is not None:
+        through = max(through, rows(_TOO_OLD, (namespace, older_than))[0][0] or 0)
+    if through:
+        rows(_PRUNE, (namespace, through))
+        rows(_NOTE_PRUNED, (namespace, through))

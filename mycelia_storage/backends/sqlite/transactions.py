@@ -1,0 +1,334 @@
+"""Transactions: the whole contract on one connection between BEGIN and COMMIT, savepoints inside, and snapshots.
+
+A :class:`Session` is one BEGIN on one connection. The transaction that began it and every savepoint in it share it:
+its mutex lets threads take turns, and its deadline ends them all.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
+
+import apsw
+
+from ...contract import (
+    BatchResult,
+    CheckReport,
+    Entries,
+    Entry,
+    Status,
+    Transaction,
+    batch_items,
+    check_isolation,
+    check_version,
+)
+from ...errors import BatchError, StorageError, StorageReadOnly, TransactionError, TransactionExpired
+from ...indexes import Index
+from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
+from ...values import encode_metadata
+from .driver_errors import translate
+from .reading import Row, SQLiteReads
+from .writing import EntryWriter, entry_row
+
+if TYPE_CHECKING:
+    from .backend import SQLiteStorageBackend
+
+T = TypeVar("T")
+
+
+class Session:
+    """One BEGIN on one connection; ``writer`` is None for a snapshot. ``release`` gives the connection back."""
+
+    def __init__(
+        self, connection: apsw.Connection, writer: EntryWriter | None, timeout: float, release: Callable[[], None]
+    ) -> None:
+        self.connection = connection
+        self.writer = writer
+        self.deadline = time.monotonic() + timeout
+        self.mutex = threading.RLock()
+        self.state = "open"  # then "finished", "expired" or "lost"
+        self.depth = 0
+        self._release = release
+
+    def check(self) -> None:
+        """Raise unless the session is still open. The mutex is held."""
+        if self.state == "open" and time.monotonic() > self.deadline:
+            self.end("expired")
+        if self.state == "expired":
+            raise TransactionExpired("the transaction passed its time limit and was rolled back")
+        if self.state == "lost":
+            raise TransactionError("the database rolled the transaction back after an error")
+        if self.state != "open":
+            raise TransactionError("the transaction has ended")
+
+    def end(self, state: str) -> None:
+        """Roll back what is uncommitted and give the connection back. The mutex is held."""
+        self.state = state
+        try:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+        except apsw.Error as error:
+            raise translate(error, "rollback") from error
+        finally:
+            self._release()
+
+    def expire(self) -> None:
+        """End it if its time is over, a running statement included."""
+        if self.state == "open" and time.monotonic() > self.deadline:
+            self.connection.interrupt()
+            with self.mutex:
+                if self.state == "open":
+                    self.end("expired")
+
+    def failed(self, error: apsw.Error) -> StorageError:
+        """Our error for one of SQLite's, after noting whether it took the transaction with it."""
+        if self.state == "open" and not self.connection.in_transaction:
+            self.end("lost")
+        return translate(error)
+
+
+class SQLiteTransaction(SQLiteReads, Transaction):
+    """A transaction, a savepoint in one, or a snapshot."""
+
+    backend_name = "sqlite"
+
+    def __init__(self, storage: SQLiteStorageBackend, session: Session, *, read_only: bool, depth: int = 0) -> None:
+        self.id = f"tx_{uuid4().hex}"
+        self._storage = storage
+        self._session = session
+        self._read_only = read_only
+        self._depth = depth
+        self._finished = False
+        session.depth = depth
+        storage._transactions[self.id] = self
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_active(self) -> bool:
+        return not self._finished and self._session.state == "open" and self._session.depth >= self._depth
+
+    @property
+    def finished(self) -> bool:
+        return self._finished
+
+    def _check(self) -> None:
+        if self._finished:
+            raise TransactionError("the transaction has ended")
+        self._session.check()
+        if self._session.depth < self._depth:
+            raise TransactionError("the transaction around this savepoint has ended it")
+
+    def commit(self, id: str | None = None) -> None:
+        if id is not None:
+            return self._transaction(id).commit()
+        session = self._session
+        with session.mutex:
+            self._check()
+            self._finish()
+            try:
+                if self._depth:
+                    session.connection.execute(f"RELEASE savepoint_{self._depth}")
+                    session.depth = self._depth - 1
+                elif session.writer is None:
+                    session.end("finished")
+                else:
+                    session.connection.execute("COMMIT")
+                    session.end("finished")
+            except apsw.Error as error:
+                if session.state == "open":
+                    session.end("lost")
+                raise translate(error, "commit") from error
+        return None
+
+    def rollback(self, id: str | None = None) -> None:
+        if id is not None:
+            return self._transaction(id).rollback()
+        session = self._session
+        with session.mutex:
+            self._check()
+            self._finish()
+            if not self._depth:
+                session.end("finished")
+                return None
+            try:
+                session.connection.execute(f"ROLLBACK TO savepoint_{self._depth}")
+                session.connection.execute(f"RELEASE savepoint_{self._depth}")
+                session.depth = self._depth - 1
+            except apsw.Error as error:
+                raise session.failed(error) from error
+        return None
+
+    def _finish(self) -> None:
+        self._finished = True
+        self._storage._transactions.pop(self.id, None)
+
+    def _begin(self, read_only: bool, isolation: str, bound: bool) -> Transaction:
+        check_isolation(isolation)
+        session = self._session
+        with session.mutex:
+            self._check()
+            depth = session.depth + 1
+            try:
+                session.connection.execute(f"SAVEPOINT savepoint_{depth}")
+            except apsw.Error as error:
+                raise session.failed(error) from error
+            return SQLiteTransaction(
+                self._storage, session, read_only=read_only or self._read_only, depth=depth
+            )
+
+    def _transaction(self, id: str) -> Transaction:
+        return self._storage._transaction(id)
+
+    # -- reads -----------------------------------------------------------------------------------------------------
+
+    def _rows(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
+        session = self._session
+        with session.mutex:
+            self._check()
+            try:
+                return session.connection.execute(sql, parameters).fetchall()
+            except apsw.Error as error:
+                raise session.failed(error) from error
+
+    def _stream(self, sql: str, parameters: tuple[Any, ...]) -> Iterator[Row]:
+        session = self._session
+        with session.mutex:
+            self._check()
+            cursor = session.connection.cursor()
+            try:
+                yield from cursor.execute(sql, parameters)
+            except apsw.Error as error:
+                raise session.failed(error) from error
+            finally:
+                cursor.close(True)
+
+    # -- writes ----------------------------------------------------------------------------------------------------
+
+    def _write(self, work: Callable[[EntryWriter], T], *, steps: bool = False) -> T:
+        """Run ``work``; with ``steps``, inside a savepoint of its own, so that it happens whole or not at all."""
+        session = self._session
+        with session.mutex:
+            self._check()
+            writer = session.writer
+            if writer is None or self._read_only:
+                raise StorageReadOnly("a read-only transaction cannot write")
+            if not steps:
+                try:
+                    return work(writer)
+                except StorageError:
+                    self._note_loss()
+                    raise
+            writer.rows("SAVEPOINT step")
+            try:
+                result = work(writer)
+            except BaseException:
+                self._note_loss()
+                if session.state == "open":
+                    writer.rows("ROLLBACK TO step")
+                    writer.rows("RELEASE step")
+                raise
+            writer.rows("RELEASE step")
+            return result
+
+    def _note_loss(self) -> None:
+        if self._session.state == "open" and not self._session.connection.in_transaction:
+            self._session.end("lost")
+
+    def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        metadata: dict[str, Any] | None = None,
+        overwrite: bool = True,
+        ttl: float | None = None,
+        if_version: int | None = None,
+    ) -> int:
+        row = entry_row(key, value, namespace, metadata, ttl)
+        check_version(if_version)
+        return self._write(lambda writer: writer.put(row, overwrite, if_version))
+
+    def delete(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE, if_version: int | None = None) -> bool:
+        name, key = check_namespace(namespace), check_key(key)
+        check_version(if_version)
+        return self._write(lambda writer: writer.remove(name, key, if_version))
+
+    def set_many(
+        self,
+        entries: Entries,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        metadata: dict[str, Any] | None = None,
+        overwrite: bool = True,
+        ttl: float | None = None,
+        atomic: bool = True,
+    ) -> BatchResult:
+        errors: dict[tuple[str, str], StorageError] = {}
+        items = batch_items(entries, namespace, metadata, ttl, errors)
+
+        def work(writer: EntryWriter) -> BatchResult:
+            result = writer.put_many(items, errors, overwrite, atomic)
+            if errors and atomic:
+                raise BatchError(errors)
+            return result
+
+        return self._write(work, steps=True)
+
+    def delete_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> int:
+        name = check_namespace(namespace)
+        return self._write(lambda writer: sum(writer.remove(name, check_key(key)) for key in keys), steps=True)
+
+    def restore(self, entries: Iterable[Entry]) -> int:
+        return self._write(lambda writer: writer.restore(entries), steps=True)
+
+    def clear(self, *, namespace: Namespace | None = None) -> int:
+        name = None if namespace is None else check_namespace(namespace)
+        return self._write(lambda writer: writer.clear(name), steps=True)
+
+    def set_metadata(
+        self,
+        key: str,
+        metadata: dict[str, Any],
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        merge: bool = True,
+    ) -> int:
+        name, key = check_namespace(namespace), check_key(key)
+        encode_metadata(metadata)
+        return self._write(lambda writer: writer.set_metadata(name, key, metadata, merge))
+
+    def create_namespace(
+        self,
+        name: Namespace,
+        *,
+        metadata: dict[str, Any] | None = None,
+        exist_ok: bool = False,
+        track_changes: bool = False,
+    ) -> None:
+        checked, stored = check_namespace(name), encode_metadata(metadata)
+        self._write(lambda writer: writer.create_namespace(checked, stored, exist_ok, track_changes))
+
+    def delete_namespace(self, name: Namespace, *, recursive: bool = False) -> int:
+        checked = check_namespace(name)
+        return self._write(lambda writer: writer.delete_namespace(checked, recursive), steps=True)
+
+    def create_index(self, namespace: Namespace, index: Index, *, name: str | None = None) -> str:
+        checked = check_namespace(namespace)
+        return self._write(lambda writer: writer.create_index(checked, index, name), steps=True)
+
+    def drop_index(self, namespace: Namespace, name: str) -> bool:
+        checked = check_namespace(namespace)
+        return self._write(lambda writer: writer.drop_index(checked, name), steps=True)
+
+    # -- care ------------------------------------------------------------------------------------------------------
+
+    def get_status(self) -> Status:
+        return self._storage.get_status()
+
+    def check(self) -> CheckReport:
+        return self._storage.check()

@@ -1,0 +1,412 @@
+"""The writes of the contract, on one connection that holds the write lock: every method runs in an open transaction.
+
+``put`` and ``remove`` try one statement first that does nothing where there is more to do than touch one row: the
+namespace is new or tracks changes, or the entry's version is not below the clock's. ``changes()`` tells, and the
+careful form follows in the same transaction. (RETURNING would tell as well, at 1.1-1.2x of the whole write.)
+
+The clock is read after the write lock was taken, so versions rise in commit order. A version is max(the entry's + 1,
+the clock, the namespace's floor + 1). The floor is raised whenever a version at or above the clock is removed, so
+that not even a key deleted while its version ran ahead of the clock can come back with a lower one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import apsw
+import orjson
+
+from ...clock import HybridClock
+from ...contract import BatchItem, BatchResult, Entry, Operation, check_ttl
+from ...errors import (
+    InvalidInput,
+    InvalidNamespace,
+    KeyExists,
+    KeyNotFound,
+    NamespaceExists,
+    NamespaceNotEmpty,
+    NamespaceNotFound,
+    StorageError,
+    UniqueViolation,
+    VersionConflict,
+)
+from ...indexes import FieldIndex, Index, index_from_json, index_to_json
+from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
+from ...values import decode_metadata, encode_metadata, encode_value
+from . import change_log
+from .driver_errors import translate
+from .filter_sql import create_index_sql
+from .reading import now_ms
+
+# 1 namespace, 2 key, 3 value, 4 metadata, 5 now in ms, 6 expires_at, 7 version
+_INTO: Final = """INSERT INTO storage_entries
+(namespace, key, value, metadata, created_at, updated_at, expires_at, version)"""
+_UPSERT: Final = """ON CONFLICT (namespace, key) DO UPDATE SET value = excluded.value, metadata = excluded.metadata,
+created_at = iif(expires_at <= excluded.updated_at, excluded.created_at, created_at),
+updated_at = excluded.updated_at, expires_at = excluded.expires_at, version = """
+QUICK_SET: Final = f"""{_INTO} SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7 WHERE EXISTS
+(SELECT 1 FROM storage_namespaces WHERE name = ?1 AND track_changes = 0 AND version_floor < ?7)
+{_UPSERT} excluded.version WHERE excluded.version > version"""
+SET_ROW: Final = f"{_INTO} VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7) {_UPSERT} max(version + 1, excluded.version)"
+# 1 namespace, 2 key, 3 value, 4 metadata, 5 version, 6 created_at, 7 updated_at, 8 expires_at
+RESTORE: Final = f"""{_INTO} VALUES (?1, ?2, ?3, ?4, ?6, ?7, ?8, ?5)
+ON CONFLICT (namespace, key) DO UPDATE SET value = excluded.value, metadata = excluded.metadata,
+created_at = excluded.created_at, updated_at = excluded.updated_at, version = max(version + 1, excluded.version),
+expires_at = excluded.expires_at"""
+
+QUICK_DELETE: Final = """DELETE FROM storage_entries WHERE namespace = ?1 AND key = ?2 AND version < ?3
+AND expires_at IS NULL AND (SELECT track_changes FROM storage_namespaces WHERE name = ?1) = 0"""
+FIND: Final = "SELECT version, expires_at FROM storage_entries WHERE namespace = ? AND key = ?"
+_DELETE: Final = "DELETE FROM storage_entries WHERE namespace = ? AND key = ?"
+_RAISE_FLOOR: Final = "UPDATE storage_namespaces SET version_floor = max(version_floor, ?2) WHERE name = ?1"
+
+_FIND_METADATA: Final = "SELECT metadata, expires_at, version FROM storage_entries WHERE namespace = ? AND key = ?"
+_SET_METADATA: Final = """UPDATE storage_entries SET metadata = ?3, updated_at = ?4, version = ?5
+WHERE namespace = ?1 AND key = ?2"""
+
+_FIND_NAMESPACE: Final = "SELECT track_changes FROM storage_namespaces WHERE name = ?"
+_ADD_NAMESPACE: Final = """INSERT INTO storage_namespaces (name, metadata, created_at, track_changes, version_floor)
+SELECT ?1, ?2, ?3, ?4, value FROM storage_state WHERE name = 'version_floor'"""
+_CHANGE_NAMESPACE: Final = """UPDATE storage_namespaces
+SET metadata = coalesce(?2, metadata), track_changes = max(track_changes, ?3) WHERE name = ?1"""
+_FAMILY: Final = """SELECT name FROM storage_namespaces
+WHERE name = ?1 OR (name > ?1 || '/' AND name < ?1 || '0') ORDER BY name"""
+_ALL_NAMESPACES: Final = "SELECT name, track_changes FROM storage_namespaces ORDER BY name"
+_SIZE_UP: Final = "SELECT total(expires_at IS NULL OR expires_at > ?2), max(version) FROM storage_entries WHERE namespace = ?1"
+_EMPTY: Final = "DELETE FROM storage_entries WHERE namespace = ?"
+_INDEXES_OF: Final = "SELECT name, sql_name FROM storage_indexes WHERE namespace = ?"
+_FORGET: Final = (
+    "UPDATE storage_state SET value = max(value, ?2, (SELECT max(version_floor) FROM storage_namespaces WHERE name = ?1))"
+    " WHERE name = 'version_floor'",
+    "UPDATE storage_state SET value = max(value, (SELECT coalesce(max(seq), 0) FROM storage_changes WHERE namespace = ?1),"
+    " (SELECT max(pruned_through) FROM storage_namespaces WHERE name = ?1)) WHERE name = 'pruned_through' AND ?2 = ?2",
+    "DELETE FROM storage_changes WHERE namespace = ?1 AND ?2 = ?2",
+    "DELETE FROM storage_namespaces WHERE name = ?1 AND ?2 = ?2",
+)
+_FIND_INDEX: Final = "SELECT declaration, sql_name FROM storage_indexes WHERE namespace = ? AND name = ?"
+_ADD_INDEX: Final = "INSERT INTO storage_indexes (namespace, name, declaration, sql_name) VALUES (?, ?, ?, ?)"
+_DROP_INDEX: Final = "DELETE FROM storage_indexes WHERE namespace = ? AND name = ?"
+_NEXT_INDEX: Final = """SELECT 1 + coalesce(max(CAST(substr(sql_name, 12) AS INTEGER)), 0) FROM storage_indexes"""
+_SQL_INDEXES: Final = "SELECT name FROM sqlite_schema WHERE type = 'index' AND (name = ?1 OR name LIKE ?1 || '\\_%' ESCAPE '\\')"
+
+_EXPIRED: Final = "SELECT namespace, key, version FROM storage_entries WHERE expires_at <= ? LIMIT ?"
+
+_CHUNK_ITEMS: Final = 1_000
+_CHUNK_CHARS: Final = 4_000_000
+_PRUNE_EVERY: Final = 1_000
+
+_Row = tuple[Any, ...]
+
+
+class EntryWriter:
+    """Writes on ``connection``, whose use the caller has to itself, inside an open transaction.
+
+    Keys, namespaces and options arrive checked.
+    """
+
+    def __init__(self, connection: apsw.Connection, clock: HybridClock, retention: int, max_age: float | None) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+        self._clock = clock
+        self._retention = retention
+        self._max_age = max_age
+        self._appended: dict[str, int] = {}
+
+    def rows(self, sql: str, parameters: tuple[Any, ...] = (), about: str = "") -> list[_Row]:
+        """All rows of a statement. Raises our errors."""
+        try:
+            return self._cursor.execute(sql, parameters).fetchall()
+        except apsw.Error as error:
+            raise translate(error, about) from error
+
+    # -- one entry -------------------------------------------------------------------------------------------------
+
+    def put(self, row: _Row, overwrite: bool = True, if_version: int | None = None) -> int:
+        """Store an entry with every rule of ``set``; its new version. ``row``: the first six parameters of SET_ROW."""
+        namespace, key, now = row[0], row[1], row[4]
+        version = self._clock.tick()
+        if not overwrite or if_version is not None:
+            self._check_existing(namespace, key, now, overwrite, if_version)
+        try:
+            self._cursor.execute(QUICK_SET, (*row, version))
+            if self._connection.changes():
+                return version
+            tracked = self._ensure_namespace(namespace)
+            version = max(version, self._floor(namespace) + 1)
+            for existing, _ in self.rows(FIND, (namespace, key)):
+                version = max(version, existing + 1)
+            self._cursor.execute(SET_ROW, (*row, version))
+        except apsw.Error as error:
+            raise translate(error, _about(namespace, key)) from error
+        if tracked:
+            self._append(namespace, key, "set", version, now)
+        return version
+
+    def _check_existing(self, namespace: str, key: str, now: int, overwrite: bool, if_version: int | None) -> None:
+        actual = 0
+        for version, expires_at in self.rows(FIND, (namespace, key)):
+            if expires_at is None or expires_at > now:
+                actual = version
+        if if_version is not None and actual != if_version:
+            raise VersionConflict(namespace, key, if_version, actual)
+        if actual and not overwrite:
+            raise KeyExists(namespace, key)
+
+    def remove(
+        self, namespace: str, key: str, if_version: int | None = None, operation: Operation = "delete"
+    ) -> bool:
+        """Delete an entry with every rule of ``delete``; whether a live one existed."""
+        tick = self._clock.tick()
+        if if_version is None:
+            self.rows(QUICK_DELETE, (namespace, key, tick), _about(namespace, key))
+            if self._connection.changes():
+                return True
+        now = now_ms()
+        found = self.rows(FIND, (namespace, key))
+        live = bool(found) and (found[0][1] is None or found[0][1] > now)
+        actual = found[0][0] if live else 0
+        if if_version is not None and actual != if_version:
+            raise VersionConflict(namespace, key, if_version, actual)
+        if not found:
+            return False
+        version = max(tick, found[0][0] + 1)
+        self.rows(_DELETE, (namespace, key), _about(namespace, key))
+        if version > tick:
+            self.rows(_RAISE_FLOOR, (namespace, version))
+        if self._is_tracked(namespace):
+            self._append(namespace, key, operation if live else "expire", version, now)
+        return live
+
+    def set_metadata(self, namespace: str, key: str, metadata: dict[str, Any], merge: bool) -> int:
+        """Merge into or replace the metadata; the entry's new version. Raises KeyNotFound."""
+        now = now_ms()
+        given = encode_metadata(metadata)
+        for stored, expires_at, existing in self.rows(_FIND_METADATA, (namespace, key)):
+            if expires_at is not None and expires_at <= now:
+                break
+            if merge:
+                given = encode_metadata(decode_metadata(stored) | metadata)
+            version: int = max(existing + 1, self._clock.tick())
+            self.rows(_SET_METADATA, (namespace, key, given, now, version), _about(namespace, key))
+            if self._is_tracked(namespace):
+                self._append(namespace, key, "set", version, now)
+            return version
+        raise KeyNotFound(namespace, key)
+
+    # -- many entries ----------------------------------------------------------------------------------------------
+
+    def put_many(
+        self, items: Iterator[BatchItem], errors: dict[tuple[str, str], StorageError], overwrite: bool, atomic: bool
+    ) -> BatchResult:
+        """Store the items in chunks of bounded size; bad ones go into ``errors``, which ``items`` fills as well.
+
+        Once there is an error and the batch is ``atomic``, the rest is only checked.
+        """
+        written = 0
+        chunk: list[_Row] = []
+        room = _CHUNK_CHARS
+        now = now_ms()
+        for namespace, key, value, metadata, ttl in items:
+            try:
+                stored = encode_value(value)
+                extra = None if metadata is None else encode_metadata(metadata)
+            except InvalidInput as error:
+                errors[namespace, key] = error
+                continue
+            expires_at = None if ttl is None else now + int(ttl * 1000)
+            chunk.append((namespace, key, stored, extra, now, expires_at))
+            room -= len(stored)
+            if len(chunk) == _CHUNK_ITEMS or room < 0:
+                if not (atomic and errors):
+                    written += self._put_chunk(chunk, errors, overwrite)
+                chunk, room, now = [], _CHUNK_CHARS, now_ms()
+        if chunk and not (atomic and errors):
+            written += self._put_chunk(chunk, errors, overwrite)
+        return BatchResult(written, errors)
+
+    def _put_chunk(self, chunk: list[_Row], errors: dict[tuple[str, str], StorageError], overwrite: bool) -> int:
+        if overwrite:
+            tracked = {name: self._ensure_namespace(name) for name in {row[0] for row in chunk}}
+            version = max(self._clock.tick(), *(self._floor(name) + 1 for name in tracked))
+            self.rows("SAVEPOINT chunk")
+            try:
+                self._cursor.executemany(SET_ROW, ((*row, version) for row in chunk))
+            except apsw.ConstraintError:
+                self.rows("ROLLBACK TO chunk")
+                self.rows("RELEASE chunk")
+            except apsw.Error as error:
+                raise translate(error) from error
+            else:
+                if True in tracked.values():
+                    changed = {(row[0], row[1]): row[4] for row in chunk if tracked[row[0]]}
+                    for (name, key), now in changed.items():
+                        self.rows(change_log.APPEND_STORED, (name, key, now))
+                        self._count_change(name)
+                self.rows("RELEASE chunk")
+                return len(chunk)
+        written = 0
+        for row in chunk:
+            try:
+                self.put(row, overwrite)
+                written += 1
+            except (KeyExists, UniqueViolation) as error:
+                errors[row[0], row[1]] = error
+        return written
+
+    def restore(self, entries: Iterable[Entry]) -> int:
+        """Store entries with their version, times and expiry; how many."""
+        stored = 0
+        tracked: dict[str, bool] = {}
+        for entry in entries:
+            namespace, key = check_namespace(entry.namespace), check_key(entry.key)
+            if entry.expires_at is not None and entry.expires_at <= now_ms():
+                continue
+            value, metadata = encode_value(entry.value), encode_metadata(entry.metadata)
+            if namespace not in tracked:
+                tracked[namespace] = self._ensure_namespace(namespace)
+            times = (entry.version, entry.created_at, entry.updated_at, entry.expires_at)
+            if not all(isinstance(number, int) for number in times[:3]) or entry.version < 1:
+                raise InvalidInput(f"a restored entry has a version and times ({_about(namespace, key)})")
+            self.rows(RESTORE, (namespace, key, value, metadata, *times), _about(namespace, key))
+            if tracked[namespace]:
+                self.rows(change_log.APPEND_STORED, (namespace, key, now_ms()))
+                self._count_change(namespace)
+            stored += 1
+        return stored
+
+    def clear(self, namespace: str | None) -> int:
+        """Delete the entries of a namespace, or of all; how many live ones went."""
+        named = self.rows(_ALL_NAMESPACES)
+        return sum(
+            self._clear_one(name, bool(tracked)) for name, tracked in named if namespace is None or name == namespace
+        )
+
+    def _clear_one(self, namespace: str, tracked: bool) -> int:
+        now = now_ms()
+        live, highest = self.rows(_SIZE_UP, (namespace, now))[0]
+        tick = self._clock.tick()
+        version = max(tick, (highest or 0) + 1)
+        if highest is not None:
+            self.rows(_EMPTY, (namespace,))
+            if version > tick:
+                self.rows(_RAISE_FLOOR, (namespace, version))
+        if tracked and live:
+            self._append(namespace, None, "clear", version, now)
+        return int(live)
+
+    def sweep(self, limit: int) -> int:
+        """Remove up to ``limit`` expired entries; how many."""
+        expired = self.rows(_EXPIRED, (now_ms(), limit))
+        for namespace, key, _version in expired:
+            self.remove(namespace, key, None, "expire")
+        return len(expired)
+
+    # -- namespaces and indexes ------------------------------------------------------------------------------------
+
+    def create_namespace(self, name: str, metadata: str | None, exist_ok: bool, track_changes: bool) -> None:
+        """Create or, with ``exist_ok``, change a namespace. ``metadata`` is JSON text."""
+        if not self.rows(_FIND_NAMESPACE, (name,)):
+            self.rows(_ADD_NAMESPACE, (name, metadata, now_ms(), int(track_changes)))
+        elif not exist_ok:
+            raise NamespaceExists(f"namespace {name!r} already exists")
+        else:
+            self.rows(_CHANGE_NAMESPACE, (name, metadata, int(track_changes)))
+
+    def delete_namespace(self, name: str, recursive: bool) -> int:
+        """Delete a namespace, with ``recursive`` all below it; how many live entries went."""
+        if name == DEFAULT_NAMESPACE:
+            raise InvalidNamespace("namespace 'default' always exists")
+        family = [found for (found,) in self.rows(_FAMILY, (name,))]
+        if not family or (name not in family and not recursive):
+            raise NamespaceNotFound(f"no namespace {name!r}" + (", only some below it" if family else ""))
+        now = now_ms()
+        if not recursive and (len(family) > 1 or self.rows(_SIZE_UP, (name, now))[0][0]):
+            raise NamespaceNotEmpty(f"namespace {name!r} has entries or namespaces below it")
+        deleted = 0
+        for member in family:
+            live, highest = self.rows(_SIZE_UP, (member, now))[0]
+            deleted += int(live)
+            tick = self._clock.tick()
+            for index, _ in self.rows(_INDEXES_OF, (member,)):
+                self.drop_index(member, index)
+            self.rows(_EMPTY, (member,))
+            for sql in _FORGET:
+                self.rows(sql, (member, highest + 1 if highest is not None and highest >= tick else 0))
+        return deleted
+
+    def create_index(self, namespace: str, index: Index, name: str | None) -> str:
+        """Build an index; its name. Raises UniqueViolation, InvalidInput."""
+        if not isinstance(index, FieldIndex):
+            raise InvalidInput(f"the sqlite backend keeps no {type(index).__name__}")
+        name = index.default_name if name is None else name
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise InvalidInput("the name of an index is a non-empty string without NUL")
+        declaration = orjson.dumps(index_to_json(index)).decode()
+        for stored, _ in self.rows(_FIND_INDEX, (namespace, name)):
+            if index_from_json(orjson.loads(stored)) == index:
+                return name
+            raise InvalidInput(f"index {name!r} of namespace {namespace!r} has another declaration")
+        sql_name = f"mycelia_ix_{self.rows(_NEXT_INDEX)[0][0]:d}"
+        statements = create_index_sql(sql_name, namespace, index)
+        self._ensure_namespace(namespace)
+        for sql in statements:
+            self.rows(sql, (), f"index {name!r} of namespace {namespace!r}")
+        self.rows(_ADD_INDEX, (namespace, name, declaration, sql_name))
+        return name
+
+    def drop_index(self, namespace: str, name: str) -> bool:
+        """Remove an index; whether it existed."""
+        found = self.rows(_FIND_INDEX, (namespace, name))
+        for _, sql_name in found:
+            for (built,) in self.rows(_SQL_INDEXES, (sql_name,)):
+                self.rows(f'DROP INDEX "{built}"')
+            self.rows(_DROP_INDEX, (namespace, name))
+        return bool(found)
+
+    def _ensure_namespace(self, name: str) -> bool:
+        """Create the namespace if it is new; whether it tracks changes."""
+        found = self.rows(_FIND_NAMESPACE, (name,))
+        if found:
+            return bool(found[0][0])
+        self.rows(_ADD_NAMESPACE, (name, None, now_ms(), 0))
+        return False
+
+    def _is_tracked(self, name: str) -> bool:
+        found = self.rows(_FIND_NAMESPACE, (name,))
+        return bool(found and found[0][0])
+
+    def _floor(self, name: str) -> int:
+        return int(self.rows("SELECT version_floor FROM storage_namespaces WHERE name = ?", (name,))[0][0])
+
+    # -- changes ---------------------------------------------------------------------------------------------------
+
+    def _append(self, namespace: str, key: str | None, operation: Operation, version: int, at: int) -> None:
+        self.rows(change_log.APPEND, (namespace, key, operation, version, at))
+        self._count_change(namespace)
+
+    def _count_change(self, namespace: str) -> None:
+        appended = self._appended.get(namespace, 0) + 1
+        if appended >= min(_PRUNE_EVERY, max(1, self._retention // 10)):
+            appended = 0
+            self.prune(namespace)
+        self._appended[namespace] = appended
+
+    def prune(self, namespace: str | None = None) -> None:
+        """Drop changes past the limits of count and age, of that namespace or of every tracked one."""
+        older_than = None if self._max_age is None else now_ms() - int(self._max_age * 1000)
+        names = [name for name, tracked in self.rows(_ALL_NAMESPACES) if tracked] if namespace is None else [namespace]
+        for name in names:
+            change_log.prune(self.rows, name, self._retention, older_than)
+
+
+def _about(namespace: str, key: str) -> str:
+    return f"namespace {namespace!r}, key {key!r}"
+
+
+def entry_row(key: Any, value: Any, namespace: Namespace, metadata: Any, ttl: float | None) -> _Row:
+    """The first six parameters of SET_ROW for an entry to be set. Raises InvalidInput."""
+    name, key = check_namespace(namespace), check_key(key)
+    stored, extra = encode_value(value), encode_metadata(metadata)
+    now = now_ms()
+    return name, key, stored, extra, now, None if check_ttl(ttl) is None else now + int(ttl * 1000)  # type: ignore[operator]

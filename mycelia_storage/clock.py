@@ -1,0 +1,41 @@
+"""The clock that versions come from: microseconds since 1970, and strictly rising whatever the system's clock does."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+
+class HybridClock:
+    """A hybrid clock: each tick is max(previous + 1, microseconds now).
+
+    Safe in any thread. A backend that opens existing data tells it the highest version found there, by
+    :meth:`observe`, so that a system clock set back cannot make a version fall.
+    """
+
+    __slots__ = ("_last", "_lock")
+
+    def __init__(self, last: int = 0) -> None:
+        self._last = last
+        self._lock = threading.Lock()
+
+    @property
+    def last(self) -> int:
+        """The highest version ticked or observed so far."""
+        return self._last
+
+    def tick(self) -> int:
+        """The next version, above every one ticked or observed before."""
+        with self._lock:
+            now = time.time_ns() // 1000
+            if now <= self._last:
+                now = self._last + 1
+            self._last = now
+            return now
+
+    def observe(self, version: int) -> None:
+        """Make every later tick exceed ``version``."""
+        if version > self._last:
+            with self._lock:
+                if version > self._last:
+                    self._last = version
