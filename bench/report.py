@@ -102,7 +102,7 @@ def _cell(name: str, cell: Mapping[str, Any] | None, measure: float | None, of: 
     text = _figure(cell["cpu_us"])
     if name != FLOOR and cell["ratio"] is not None:
         text += f" ({_figure(cell['ratio'])}x)"
-    if name != of and measure is not None and cell["cpu_us"] < measure:
+    if name not in (of, FLOOR) and measure is not None and cell["cpu_us"] < measure:
         text = f"**{text}**"
     return text
 

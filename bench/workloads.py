@@ -21,8 +21,9 @@ SLICE: Final = 200
 class Workload(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
-    store: ClassVar[str] = "plain"
-    """The database it runs on: plain, indexed, tracked (all hold the dataset) or empty (a fresh one each time)."""
+    store: ClassVar[str] = "read"
+    """The database it runs on: read, written, tracked, indexed (all hold the dataset) or empty (a fresh one each time).
+    Nothing writes to "read" and "indexed", so a read there never pays for a write that came before it."""
     heavy: ClassVar[bool] = False
     """Runs in fewer rounds."""
 
@@ -107,6 +108,7 @@ class Has(Workload):
 class Overwrite(Workload):
     name = "overwrite"
     title = "overwrite"
+    store = "written"
 
     def arguments(self, data: Dataset, rng: random.Random, serial: int) -> Any:
         numbers = rng.choices(range(data.size), k=SLICE)
@@ -128,11 +130,42 @@ class OverwriteTracked(Overwrite):
     store = "tracked"
 
 
+class ReadWhileWriting(Workload):
+    """Reads that follow a write: what an engine must read or check again because the store has changed."""
+
+    name = "readwhilewriting"
+    title = "one overwrite, ten gets"
+    store = "written"
+
+    def arguments(self, data: Dataset, rng: random.Random, serial: int) -> Any:
+        return [
+            (
+                data.keys[number],
+                data.value(number, serial),
+                [data.keys[read] for read in rng.choices(range(data.size), k=10)],
+            )
+            for number in rng.choices(range(data.size), k=20)
+        ]
+
+    def run(self, engine: Engine, arguments: Any) -> Any:
+        set, get = engine.set, engine.get
+        result = None
+        for key, value, reads in arguments:
+            set(key, value)
+            for read in reads:
+                result = get(read)
+        return result
+
+    def check(self, engine: Engine, arguments: Any, result: Any) -> bool:
+        return bool(result["id"] == engine.get(arguments[-1][2][-1])["id"])
+
+
 class FillRandom(Workload):
     """New keys one by one, in random order and beside existing ones."""
 
     name = "fillrandom"
     title = "set of a new key"
+    store = "written"
 
     def arguments(self, data: Dataset, rng: random.Random, serial: int) -> Any:
         numbers = rng.sample(range(data.size), k=min(SLICE, data.size))
@@ -156,6 +189,7 @@ class DeleteRandom(Workload):
 
     name = "deleterandom"
     title = "delete"
+    store = "written"
 
     def arguments(self, data: Dataset, rng: random.Random, serial: int) -> Any:
         numbers = rng.sample(range(data.size), k=min(SLICE, data.size))
@@ -275,6 +309,7 @@ class Session(Workload):
 
     name = "session"
     title = "agent session, a turn"
+    store = "written"
 
     def arguments(self, data: Dataset, rng: random.Random, serial: int) -> Any:
         conversation = f"session-{serial:06d}/"
@@ -316,6 +351,7 @@ WORKLOADS: Final[Sequence[Workload]] = (
     Has(),
     Overwrite(),
     OverwriteTracked(),
+    ReadWhileWriting(),
     FillRandom(),
     DeleteRandom(),
     FillBatch(),

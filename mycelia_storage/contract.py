@@ -614,36 +614,58 @@ def batch_items(
     """The items of a batch one by one, keys, namespaces and ttl checked; those that fail go into ``errors``."""
     name = check_namespace(namespace)
     check_ttl(ttl)
-    pairs: Iterable[Any] = entries.items() if isinstance(entries, Mapping) else entries
-    for position, item in enumerate(pairs):
-        item_namespace: Any = name
-        key: Any = None
-        try:
-            if isinstance(item, Entry):
-                item_namespace, key = item.namespace, item.key
-                left = None if item.expires_at is None else (item.expires_at - time.time_ns() // 1_000_000) / 1000
-                if left is not None and left <= 0:
-                    continue
-                yield BatchItem(check_namespace(item_namespace), check_key(key), item.value, item.metadata, left)
-            elif isinstance(item, Mapping):
-                item_namespace, key = item.get("namespace", name), item.get("key")
-                if "value" not in item or item.keys() - _ITEM_FIELDS:
-                    raise InvalidInput("a batch item has key and value, and may have namespace, metadata and ttl")
-                yield BatchItem(
-                    check_namespace(item_namespace),
-                    check_key(key),
-                    item["value"],
-                    item.get("metadata", metadata),
-                    check_ttl(item.get("ttl", ttl)),
-                )
-            else:
-                if not isinstance(item, Sequence) or isinstance(item, str | bytes) or len(item) != 2:
-                    raise InvalidInput(f"item {position} of a batch is no (key, value) pair, entry or dict")
-                key = item[0]
-                yield BatchItem(name, check_key(key), item[1], metadata, ttl)
-        except InvalidInput as error:
-            shown = item_namespace if isinstance(item_namespace, str) else repr(item_namespace)
-            errors[shown, key if isinstance(key, str) else f"item {position}"] = error
+    for position, item in enumerate(batch_pairs(entries)):
+        read = read_batch_item(item, position, name, metadata, ttl, errors)
+        if read is not None:
+            yield read
+
+
+def batch_pairs(entries: Entries) -> Iterable[Any]:
+    """What :func:`read_batch_item` takes one by one. Raises InvalidInput for what is no collection of items."""
+    if isinstance(entries, Mapping):
+        return entries.items()
+    if isinstance(entries, str | bytes) or not isinstance(entries, Iterable):
+        raise InvalidInput("entries are a mapping or an iterable of (key, value) pairs, entries or dicts")
+    return entries
+
+
+def read_batch_item(
+    item: Any,
+    position: int,
+    namespace: str,
+    metadata: dict[str, Any] | None,
+    ttl: float | None,
+    errors: dict[tuple[str, str], StorageError],
+) -> BatchItem | None:
+    """One item in its normal form; None for an entry that has expired, and for a bad item, which goes into ``errors``."""
+    own: Any = namespace
+    key: Any = None
+    try:
+        if isinstance(item, Entry):
+            own, key = item.namespace, item.key
+            left = None if item.expires_at is None else (item.expires_at - time.time_ns() // 1_000_000) / 1000
+            if left is not None and left <= 0:
+                return None
+            return BatchItem(check_namespace(own), check_key(key), item.value, item.metadata, left)
+        if isinstance(item, Mapping):
+            own, key = item.get("namespace", namespace), item.get("key")
+            if "value" not in item or item.keys() - _ITEM_FIELDS:
+                raise InvalidInput("a batch item has key and value, and may have namespace, metadata and ttl")
+            return BatchItem(
+                check_namespace(own),
+                check_key(key),
+                item["value"],
+                item.get("metadata", metadata),
+                check_ttl(item.get("ttl", ttl)),
+            )
+        if not isinstance(item, Sequence) or isinstance(item, str | bytes) or len(item) != 2:
+            raise InvalidInput(f"item {position} of a batch is no (key, value) pair, entry or dict")
+        key = item[0]
+        return BatchItem(namespace, check_key(key), item[1], metadata, ttl)
+    except InvalidInput as error:
+        shown = own if isinstance(own, str) else repr(own)
+        errors[shown, key if isinstance(key, str) else f"item {position}"] = error
+        return None
 
 
 _ITEM_FIELDS: Final = frozenset({"key", "value", "namespace", "metadata", "ttl"})
@@ -669,8 +691,10 @@ __all__ = [
     "StorageBackend",
     "Transaction",
     "batch_items",
+    "batch_pairs",
     "check_isolation",
     "check_page",
     "check_ttl",
     "check_version",
+    "read_batch_item",
 ]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from .contract import Entry, NamespaceInfo, StorageBackend
@@ -94,7 +95,7 @@ def copy_storage(
     with source.transaction(read_only=True) as snapshot:
         infos = _infos(snapshot, namespaces)
         total = sum(info.entries for info in infos) * (2 if verify else 1)
-        tally = _Tally(total, progress)
+        tally = _Tally(total, verify, progress)
         for info in infos:
             _copy_namespace(snapshot, destination, info, tally)
         if verify:
@@ -147,11 +148,13 @@ def difference(expected: Entry, found: Entry | None, now: int) -> str | None:
 
 
 class _Tally:
-    def __init__(self, total: int, progress: Callable[[int, int], None] | None) -> None:
+    def __init__(self, total: int, verify: bool, progress: Callable[[int, int], None] | None) -> None:
         self.entries = 0
         self.verified = 0
         self.mismatch_count = 0
         self.mismatches: list[Mismatch] = []
+        self.reasons: dict[tuple[str, str], str] = {}
+        self._verify = verify
         self._total = total
         self._progress = progress
 
@@ -160,6 +163,13 @@ class _Tally:
             done = self.entries + self.verified
             self._progress(done, max(done, self._total))
 
+    def refuse(self, entry: Entry, reason: str) -> None:
+        # A verification meets the entry again and counts it then; the reason says more than "missing".
+        if not self._verify:
+            self.mismatch(entry.namespace, entry.key, reason)
+        elif len(self.reasons) < NAMED_MISMATCHES:
+            self.reasons[entry.namespace, entry.key] = reason
+
     def mismatch(self, namespace: str, key: str | None, problem: str) -> None:
         self.mismatch_count += 1
         if len(self.mismatches) < NAMED_MISMATCHES:
@@ -167,8 +177,15 @@ class _Tally:
 
 
 def _refuse_one_storage(source: StorageBackend, destination: StorageBackend) -> None:
-    if source is destination:
+    first, second = _file_of(source), _file_of(destination)
+    if source is destination or (first is not None and second is not None and first.samefile(second)):
         raise InvalidInput("source and destination are one storage")
+
+
+def _file_of(storage: StorageBackend) -> Path | None:
+    path = storage.get_status().details.get("path")
+    file = Path(path) if isinstance(path, str) else None
+    return file if file is not None and file.exists() else None
 
 
 def _infos(snapshot: StorageBackend, namespaces: Iterable[Namespace] | None) -> list[NamespaceInfo]:
@@ -191,8 +208,7 @@ def _copy_namespace(snapshot: StorageBackend, destination: StorageBackend, info:
         result = restore_entries(destination, batch)
         tally.entries += len(batch)
         for entry, error in result.refused:
-            # A verification would find it missing; the reason is worth more.
-            tally.mismatch(entry.namespace, entry.key, f"refused: {error}")
+            tally.refuse(entry, f"refused: {error}")
         tally.step()
     for name, index in snapshot.list_indexes(info.name).items():
         try:
@@ -212,7 +228,6 @@ def _verify_namespace(
         tally.mismatch(info.name, None, "another metadata")
     if info.track_changes and not copied.track_changes:
         tally.mismatch(info.name, None, "does not track changes")
-    refused = {(item.namespace, item.key) for item in tally.mismatches}
     others = destination.scan(namespace=info.name)
     other = next(others, None)
     for count, entry in enumerate(snapshot.scan(namespace=info.name), 1):
@@ -223,8 +238,8 @@ def _verify_namespace(
         problem = difference(entry, found, time.time_ns() // 1_000_000)
         if problem is None:
             tally.verified += 1
-        elif (entry.namespace, entry.key) not in refused:
-            tally.mismatch(entry.namespace, entry.key, problem)
+        else:
+            tally.mismatch(entry.namespace, entry.key, tally.reasons.get((entry.namespace, entry.key), problem))
         if count % BATCH_ENTRIES == 0:
             tally.step()
     tally.step()

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 from .errors import StorageBusy, StorageClosed
 
-#: A worker hands back what it has when this many seconds or calls have passed, and the loop completes no more in one go.
+#: A worker hands back what it has when this many seconds or calls have passed; the loop completes no more in one go.
 HAND_BACK_SECONDS: Final = 0.001
 HAND_BACK_CALLS: Final = 128
 
@@ -43,7 +43,7 @@ class Call(NamedTuple):
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     undo: Callable[[Any], object] | None
-    """Applied to the result when nobody wants it any more, because the future was cancelled."""
+    """Applied to the result when nobody can hear of it any more, because the loop is closed."""
     certain: bool
     """Carried out even if the future was cancelled before its turn came."""
 
@@ -85,6 +85,7 @@ class Lane:
 
     ``merge`` names two functions, the first asking for one key and the second for many in one call: calls of the
     first that wait together, for the same keyword arguments and without further ones, become one of the second.
+    ``hand_back`` is the most results that a thread keeps for the next hop; 1 where the next call may wait long.
     """
 
     def __init__(
@@ -93,12 +94,15 @@ class Lane:
         name: str,
         *,
         most: int = 1,
+        hand_back: int = HAND_BACK_CALLS,
         merge: tuple[Callable[..., Any], Callable[..., Mapping[str, Any]]] | None = None,
     ) -> None:
         self._loop = loop
         self._name = name
         self._most = most
-        self._one, self._many = merge or (None, None)
+        self._hand_back_calls = hand_back
+        self._one: Callable[..., Any] | None = merge and merge[0]
+        self._many: Callable[..., Mapping[str, Any]] | None = merge and merge[1]
         self._calls: deque[Call] = deque()
         self._workers: list[_Worker] = []
         self._resting: list[_Worker] = []
@@ -112,7 +116,7 @@ class Lane:
         self,
         function: Callable[..., Any],
         args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] = {},  # noqa: B006 - never changed
+        kwargs: Mapping[str, Any] = {},
         *,
         undo: Callable[[Any], object] | None = None,
         certain: bool = False,
@@ -168,8 +172,7 @@ class Lane:
         for call, value, error in outcomes:
             future = call.future
             if future.cancelled():
-                if error is None and call.undo is not None:
-                    self._calls.append(Call(self._loop.create_future(), call.undo, (value,), {}, None, True))
+                pass
             elif error is None:
                 future.set_result(value)
             else:
@@ -199,7 +202,7 @@ class Lane:
         call = self._take()
         while call is not None:
             call = self._carry_out(call, outcomes) or self._take()
-            if len(outcomes) >= HAND_BACK_CALLS or perf_counter() >= hand_back:
+            if len(outcomes) >= self._hand_back_calls or perf_counter() >= hand_back:
                 self._hand_back(outcomes, None)
                 outcomes = []
                 hand_back = perf_counter() + HAND_BACK_SECONDS

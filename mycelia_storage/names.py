@@ -26,7 +26,8 @@ str            ``s`` and the text, with U+0001 written U+0002 U+0002 and U+0002 
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 from .errors import InvalidKey, InvalidNamespace
 
@@ -45,12 +46,27 @@ _known: dict[Namespace, str] = {}
 
 def check_key(key: object) -> str:
     """Return ``key`` as a plain ``str``, or raise :exc:`InvalidKey`."""
+    if key.__class__ is str and 0 < len(key) <= SAFE_KEY_CHARS and key.isascii() and "\0" not in key:  # type: ignore[arg-type, attr-defined, operator]
+        return key  # type: ignore[return-value]
     if not isinstance(key, str):
         raise InvalidKey(f"a key is a string, not {type(key).__name__}")
     problem = _problem(key, MAX_KEY_BYTES)
     if problem:
         raise InvalidKey(f"key {key[:40]!r} {problem}")
     return str(key)
+
+
+def check_keys(keys: Iterable[object]) -> list[str]:
+    """Several keys at once, each as :func:`check_key` has it; the usual ones are checked together."""
+    checked: list[Any] = list(keys)
+    try:
+        together = "".join(checked)
+        if together.isascii() and "\0" not in together and 0 < min(map(len, checked), default=1):
+            if max(map(len, checked), default=0) <= SAFE_KEY_CHARS:
+                return checked
+    except TypeError:
+        pass
+    return [check_key(key) for key in checked]
 
 
 def check_namespace(namespace: object) -> str:

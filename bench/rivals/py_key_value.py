@@ -6,6 +6,7 @@ end: the cost of an event loop is left out, in the rival's favour.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,4 +75,7 @@ class KeyValueRocksDB(_KeyValue):
     def open(self, folder: Path) -> BaseStore:
         from key_value.aio.stores.rocksdb import RocksDBStore
 
-        return RocksDBStore(path=folder)
+        with warnings.catch_warnings():
+            # It says that its interface may still change.
+            warnings.filterwarnings("ignore", message="A configured store is unstable")
+            return RocksDBStore(path=folder)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
 
 from ..dumps import dump_lines
-from ..errors import StorageError
+from ..errors import InvalidInput
 from .opening import LONG_TRANSACTION, db_option, open_to_read
 
 
@@ -32,13 +33,13 @@ def dump_command(namespace: str | None, db: str, all_namespaces: bool, out: Path
     ):
         lines = dump_lines(snapshot, None if namespace is None else [namespace])
         if out is None:
-            stdout = click.get_binary_stream("stdout")
+            stdout = sys.stdout.buffer
             for line in lines:
                 stdout.write(line)
             stdout.flush()
             return
         if out.exists() and not overwrite:
-            raise StorageError(f"{os.fspath(out)!r} exists; --overwrite replaces it")
+            raise InvalidInput(f"{os.fspath(out)!r} exists; --overwrite replaces it")
         # Written beside it, so that a dump that fails leaves no half file under the name.
         part = out.with_name(f"{out.name}.{os.getpid()}.part")
         try:

@@ -13,7 +13,7 @@ from ..dumps import entry_to_json
 from ..errors import InvalidValue
 from ..records import parse_json
 from .opening import db_option, json_option, open_existing, open_to_read, open_to_write
-from .output import json_text, not_found, note, print_json, wants_json
+from .output import not_found, note, print_json, print_pretty_json, wants_json
 
 
 @click.command("get")
@@ -41,17 +41,14 @@ def get_command(ctx: click.Context, namespace: str, key: str, db: str, whole: bo
     elif sys.stdout.isatty():
         note(f"{len(entry.value)} bytes: pipe them somewhere, or give --json for base64")
     else:
-        click.get_binary_stream("stdout").write(entry.value)
+        sys.stdout.buffer.write(entry.value)
 
 
 def _print_value(value: Any, as_json: bool) -> None:
     if wants_json(as_json):
         print_json(value)
-        return
-    from rich.console import Console
-    from rich.json import JSON
-
-    Console().print(JSON(json_text(value), ensure_ascii=False))
+    else:
+        print_pretty_json(value)
 
 
 @click.command("set", context_settings={"ignore_unknown_options": True})

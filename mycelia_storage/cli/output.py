@@ -6,6 +6,7 @@ are: JSON shows them as ``\\u001b``, everything else as ``\\x1b``.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -39,8 +40,25 @@ def _escaped(character: str) -> str:
 
 def json_text(data: Any) -> str:
     """JSON text in one line that is safe to show; a JSON parser reads the same data from it."""
+    return _safe_json(json_line(data).decode())
+
+
+def _safe_json(line: str) -> str:
     # Outside strings JSON has only ASCII, so whatever is replaced stands in a string.
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", json_line(data).decode())
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+
+
+def print_pretty_json(data: Any) -> None:
+    """Print data over several lines in colours."""
+    from rich.console import Console
+    from rich.highlighter import JSONHighlighter
+    from rich.text import Text
+
+    # A line break within a string is always escaped, so these are the lines of the layout.
+    lines = json.dumps(data, indent=2, ensure_ascii=False).split("\n")
+    text = Text("\n".join(map(_safe_json, lines)))
+    JSONHighlighter().highlight(text)
+    Console().print(text, soft_wrap=True)
 
 
 def print_json(data: Any) -> None:

@@ -486,6 +486,24 @@ def test_a_held_write_lock_is_busy_and_nothing_is_written(tmp_path: Path, connec
     assert prepare(waiting, migrate=True) == NEWEST_VERSION
 
 
+def test_a_migration_that_commits_while_another_process_looks_does_not_show(tmp_path: Path, connect: Connect) -> None:
+    path = build_plan_file(tmp_path / "plan.db", wal=True)
+    looking, migrating = connect(path), connect(path)
+    seen: list[str] = []
+
+    def migrate_before_the_next_look(_cursor: Any, sql: str, _bindings: Any) -> bool:
+        seen.append(sql)
+        if seen.count("PRAGMA application_id") == 1 and not sql.startswith(("BEGIN", "PRAGMA")):
+            looking.exec_trace = None
+            prepare(migrating, migrate=True)
+        return True
+
+    looking.exec_trace = migrate_before_the_next_look
+    assert is_ours(looking) == "plan", "half old and half new would look foreign"
+    assert len(seen) > 1
+    assert is_ours(looking) == "ours"
+
+
 STARTER = """
 import sys, apsw
 from mycelia_storage.backends.sqlite.journal import migrator_of, prepare

@@ -17,7 +17,6 @@ from mycelia_storage.errors import CommitUnknown, StorageError, StorageFull
 
 from .forkserver import Talk
 
-
 #: The default before ours takes its place.
 SYSTEM_VFS = apsw.vfs_names()[0]
 
@@ -27,7 +26,7 @@ class FailingVFS(apsw.VFS):
 
     def __init__(self) -> None:
         self.room: int | None = None
-        """Bytes that may still be written; None is plenty."""
+        """Bytes that files may still grow by; None is plenty."""
         self.sync_fails = False
         super().__init__("failing", SYSTEM_VFS, makedefault=True)
 
@@ -44,15 +43,16 @@ class FailingFile(apsw.VFSFile):
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
         if self.disk.room is not None:
-            if len(data) > self.disk.room:
+            growth = max(offset + len(data) - self.xFileSize(), 0)
+            if growth > self.disk.room:
                 raise apsw.FullError("no room")
-            self.disk.room -= len(data)
+            self.disk.room -= growth
         super().xWrite(data, offset)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         if self.disk.sync_fails:
             error = apsw.IOError("the sync failed")
-            error.extendedresult = apsw.SQLITE_IOERR_FSYNC
+            error.extendedresult = apsw.SQLITE_IOERR_FSYNC  # type: ignore[attr-defined]
             raise error
         super().xSync(flags)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from mycelia_storage.backends.sqlite import SQLiteStorageBackend
-from mycelia_storage.errors import StorageError
+from mycelia_storage.contract import Transaction
+from mycelia_storage.errors import StorageClosed, StorageError
 
 from .forkserver import Talk
 
@@ -41,7 +42,10 @@ def fork(talk: Talk, path: str) -> None:
 
 
 def fork_in_transaction(talk: Talk, path: str) -> None:
-    """Fork inside a transaction: it is the parent's alone; the child's death does not end it."""
+    """Fork inside a transaction: it is the parent's alone; the child's death does not end it.
+
+    The child may find its copy of the storage closed, but must never write through it.
+    """
     storage = SQLiteStorageBackend({"dbPath": path, "busyTimeout": 100})
     with storage.transaction() as tx:
         tx.set("k", "parent")
@@ -49,11 +53,7 @@ def fork_in_transaction(talk: Talk, path: str) -> None:
         if child == 0:
             status = 1
             try:
-                assert storage.get("k") is None  # uncommitted, so invisible
-                try:
-                    tx.set("k", "child")
-                except StorageError:
-                    status = 0  # the child cannot write through the parent's transaction
+                status = 0 if _is_shut_out(storage, tx) else 2
             finally:
                 os._exit(status)
         _, status = os.waitpid(child, 0)
@@ -82,3 +82,16 @@ def lose_the_lock(talk: Talk, path: str) -> None:
         talk.wait()
     storage.close()
     talk.say("committed")
+
+
+def _is_shut_out(storage: SQLiteStorageBackend, tx: Transaction) -> bool:
+    for attempt in (lambda: tx.set("k", "child"), lambda: tx.commit(), lambda: storage.set("k", "child")):
+        try:
+            attempt()
+        except StorageError:
+            continue
+        return False
+    try:
+        return storage.get("k") is None  # uncommitted, so invisible
+    except StorageClosed:
+        return True

@@ -12,8 +12,10 @@ writer, are mixed in. The page cache of the system survives a SIGKILL, so durabi
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -78,6 +80,16 @@ def back_up(talk: Talk, path: str, target: str) -> None:
     while True:
         storage.backup(target, overwrite=True)
         talk.say("backed up")
+
+
+def back_up_and_die(talk: Talk, path: str, target: str) -> None:
+    """Die by SIGKILL in the middle of a backup."""
+
+    def progress(_done: int, _total: int) -> None:
+        talk.say("half way")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    SQLiteStorageBackend({"dbPath": path}).backup(target, progress=progress)
 
 
 # -- in the parent -----------------------------------------------------------------------------------------------------

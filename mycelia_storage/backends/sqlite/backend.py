@@ -39,13 +39,13 @@ from ...errors import (
     TransactionExpired,
 )
 from ...indexes import Index
-from ...names import DEFAULT_NAMESPACE, SAFE_KEY_CHARS, Namespace, check_key, check_namespace
+from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...values import decode_value, encode_metadata
 from . import care, forks, journal
 from .connections import create_file, open_connection, switch_journal
 from .driver_errors import translate
 from .locks import FairLock
-from .reading import GET, Row, SQLiteReads, now_ms
+from .reading import GET, GET_ENTRY, HAS, Row, SQLiteReads, now_ms, to_entry
 from .settings import IN_MEMORY, SQLiteSettings
 from .transactions import Session, SQLiteTransaction
 from .upkeep import Upkeep
@@ -180,9 +180,7 @@ class SQLiteStorageBackend(SQLiteReads):
             cursor.close(True)
 
     def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
-        name = check_namespace(namespace)
-        if key.__class__ is not str or not 0 < len(key) <= SAFE_KEY_CHARS or not key.isascii() or "\0" in key:
-            key = check_key(key)
+        name, key = check_namespace(namespace), check_key(key)
         try:
             row = self._local.cursor.execute(GET, (name, key)).get
         except (AttributeError, *_CLOSED_UNDER_US):
@@ -192,6 +190,27 @@ class SQLiteStorageBackend(SQLiteReads):
         if row is None or (row[1] is not None and row[1] <= now_ms()):
             return default
         return decode_value(row[0])
+
+    def has(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> bool:
+        parameters = (check_namespace(namespace), check_key(key), now_ms())
+        try:
+            return self._local.cursor.execute(HAS, parameters).get is not None
+        except (AttributeError, *_CLOSED_UNDER_US):
+            return self._read(HAS, parameters, _flat) is not None
+        except apsw.Error as error:
+            raise translate(error) from error
+
+    def get_entry(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Entry | None:
+        name, key = check_namespace(namespace), check_key(key)
+        try:
+            row = self._local.cursor.execute(GET_ENTRY, (name, key)).get
+        except (AttributeError, *_CLOSED_UNDER_US):
+            row = self._read(GET_ENTRY, (name, key), _flat)
+        except apsw.Error as error:
+            raise translate(error) from error
+        if row is None or (row[5] is not None and row[5] <= now_ms()):
+            return None
+        return to_entry((name, key, *row))
 
     # -- the writer ------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -17,16 +18,13 @@ from ...contract import ChangePage, Entry, NamespaceInfo, StorageBackend, check_
 from ...errors import KeyNotFound
 from ...filters import FilterInput, SortInput, match, parse_filter, parse_sort
 from ...indexes import Index, index_from_json
-from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
+from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_keys, check_namespace
 from ...patterns import compile_pattern, is_prefix_pattern, literal_prefix, prefix_end, to_like
 from ...values import decode_metadata, decode_value
 from . import change_log
 from .filter_sql import compile_query
 
 Row = tuple[Any, ...]
-Rows = list[Row]
-Keys = list[str]
-Found = list[Entry]
 
 GET: Final = "SELECT value, expires_at FROM storage_entries WHERE namespace = ? AND key = ?"
 # Answered from the unique index; the expiry index is empty below ``now`` until something has expired unswept.
@@ -38,10 +36,12 @@ GET_METADATA: Final = "SELECT metadata, expires_at FROM storage_entries WHERE na
 GET_MANY: Final = """SELECT e.key, e.value, e.expires_at FROM json_each(?2) AS wanted
 CROSS JOIN storage_entries AS e ON e.namespace = ?1 AND e.key = wanted.value"""
 
-# Keys alone come from the unique index. Only where some have expired unswept (rare) are they told apart by row.
-ANY_EXPIRED: Final = """SELECT 1 FROM storage_entries INDEXED BY storage_entries_expiry
-WHERE expires_at <= ?2 AND namespace = ?1 LIMIT 1"""
-LIST: Final = "SELECT key FROM storage_entries WHERE namespace = ?"
+# Keys alone come from the unique index. As long as nothing has expired unswept they are all live; else LIST_LIVE asks
+# each row. NONE_EXPIRED is evaluated once, and makes LIST give nothing at all when LIST_LIVE is needed.
+NONE_EXPIRED: Final = """NOT EXISTS (SELECT 1 FROM storage_entries INDEXED BY storage_entries_expiry
+WHERE expires_at <= ?2 AND namespace = ?1)"""
+LIST: Final = f"SELECT key FROM storage_entries WHERE namespace = ?1 AND {NONE_EXPIRED}"
+LIST_LIVE: Final = "SELECT key FROM storage_entries WHERE namespace = ?1 AND (expires_at IS NULL OR expires_at > ?2)"
 COUNT: Final = """SELECT (SELECT count(*) FROM storage_entries WHERE namespace = ?1)
 - (SELECT count(*) FROM storage_entries WHERE expires_at <= ?2 AND namespace = ?1)"""
 
@@ -54,15 +54,16 @@ WHERE name = ?1 OR (name > ?1 || '/' AND name < ?1 || '0') ORDER BY name"""
 GET_NAMESPACE: Final = "SELECT name, metadata, created_at, track_changes FROM storage_namespaces WHERE name = ?"
 LIST_INDEXES: Final = "SELECT name, declaration FROM storage_indexes WHERE namespace = ? ORDER BY name"
 
-_FIRST_PAGE: Final = 256
-_LARGEST_PAGE: Final = 2048
+_FIRST_PAGE: Final = 64
+_LARGEST_PAGE: Final = 256
 _PAGE_CHARS: Final = 4_000_000
 _KEYS_A_STATEMENT: Final = 5_000
 
 # A longer LIKE pattern is over SQLite's limit or near it; the keys are then filtered here alone.
 _LONGEST_LIKE: Final = 4_000
 
-_decode = decode_value
+_loads = orjson.loads
+_dumps = orjson.dumps
 _new_entry = tuple.__new__
 
 
@@ -73,20 +74,31 @@ def now_ms() -> int:
 
 def to_entry(row: Row) -> Entry:
     """An entry from a row of all its columns in the order of :class:`Entry`."""
-    namespace, key, value, metadata, version, created_at, updated_at, expires_at = row
-    return _new_entry(
-        Entry,
-        (
-            namespace,
-            key,
-            _decode(value),
-            {} if metadata is None else _decode(metadata),
-            version,
-            created_at,
-            updated_at,
-            expires_at,
-        ),
-    )
+    namespace, key, value, metadata, *rest = row
+    return Entry(namespace, key, decode_value(value), decode_metadata(metadata), *rest)
+
+
+def to_entries(rows: list[Row]) -> list[Entry]:
+    """Entries from many rows, without a call for each."""
+    try:
+        return [
+            _new_entry(
+                Entry,
+                (
+                    namespace,
+                    key,
+                    _loads(value) if value.__class__ is str else value,
+                    {} if metadata is None else _loads(metadata),
+                    version,
+                    created_at,
+                    updated_at,
+                    expires_at,
+                ),
+            )
+            for namespace, key, value, metadata, version, created_at, updated_at, expires_at in rows
+        ]
+    except orjson.JSONDecodeError:
+        return [to_entry(row) for row in rows]
 
 
 class SQLiteReads(StorageBackend):
@@ -129,13 +141,13 @@ class SQLiteReads(StorageBackend):
 
     def get_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> dict[str, Any]:
         name = check_namespace(namespace)
-        wanted = [check_key(key) for key in keys]
+        wanted = check_keys(keys)
         found: dict[str, Any] = {}
         for start in range(0, len(wanted), _KEYS_A_STATEMENT):
             part = wanted if len(wanted) <= _KEYS_A_STATEMENT else wanted[start : start + _KEYS_A_STATEMENT]
-            for key, value, expires_at in self._rows(GET_MANY, (name, orjson.dumps(part).decode())):
+            for key, value, expires_at in self._rows(GET_MANY, (name, _dumps(part).decode())):
                 if expires_at is None or expires_at > now_ms():
-                    found[key] = _decode(value)
+                    found[key] = decode_value(value)
         return found
 
     def list(
@@ -149,35 +161,31 @@ class SQLiteReads(StorageBackend):
     ) -> list[str]:
         name = check_namespace(namespace)
         check_page(limit, offset)
-        now = now_ms()
-        sql = LIST
-        parameters: list[Any] = [name]
-        if self._rows(ANY_EXPIRED, (name, now)):
-            sql += f" AND {_LIVE}"
-            parameters.append(now)
-        matches = None
+        parameters: list[Any] = [name, now_ms()]
+        where, matches = "", None
         if pattern is not None:
-            prefix = literal_prefix(pattern)
-            sql = _add_range(sql, parameters, prefix, None, None)
-            if not is_prefix_pattern(pattern):
+            prefix, whole = _literal_range(pattern)
+            where = _add_range(where, parameters, prefix, None, None)
+            if not whole:
                 matches = compile_pattern(pattern)
                 like = to_like(pattern)
                 if len(like) <= _LONGEST_LIKE:
-                    sql += " AND key LIKE ? ESCAPE '\\'"
+                    where += " AND key LIKE ? ESCAPE '\\'"
                     parameters.append(like)
         if after is not None:
-            sql += " AND key > ?"
+            where += " AND key > ?"
             parameters.append(check_key(after))
-        sql += " ORDER BY key"
+        where += " ORDER BY key"
         if limit == 0:
             return []
+        if matches is None and (limit is not None or offset):
+            where += " LIMIT ? OFFSET ?"
+            parameters += (-1 if limit is None else limit, offset)
+        bound = tuple(parameters)
         if matches is None:
-            if limit is not None or offset:
-                sql += " LIMIT ? OFFSET ?"
-                parameters += (-1 if limit is None else limit, offset)
-            return self._column(sql, tuple(parameters))
+            return self._column(LIST + where, bound) or self._column(LIST_LIVE + where, bound)
         keys: list[str] = []
-        rows = self._stream(sql, tuple(parameters))
+        rows = self._stream(LIST_LIVE + where, bound)
         try:
             for (key,) in rows:
                 if matches(key):
@@ -220,33 +228,18 @@ class SQLiteReads(StorageBackend):
         size = _FIRST_PAGE
         while limit is None or limit > 0:
             page = size if limit is None else min(size, limit)
-            if after is None:
-                sql, parameters = first, (name, *bounds, now_ms(), page)
-            else:
-                sql, parameters = later, (name, *bounds, after, now_ms(), page)
-            entries, full = self._page(sql, parameters)
-            yield from entries
-            if full and len(entries) < page:
+            parameters = (name, *bounds, now_ms(), page) if after is None else (name, *bounds, after, now_ms(), page)
+            rows = self._rows(first if after is None else later, parameters)
+            if rows:
+                # Large values make the next pages shorter, so that a page stays within _PAGE_CHARS or so.
+                chars = sum([len(row[2]) for row in rows])
+                size = max(1, min(_LARGEST_PAGE, _PAGE_CHARS * len(rows) // (chars + 1)))
+                after = rows[-1][1]
+                yield from to_entries(rows)
+            if len(rows) < page:
                 return
             if limit is not None:
-                limit -= len(entries)
-            after = entries[-1].key
-            size = min(size * 2, _LARGEST_PAGE)
-
-    def _page(self, sql: str, parameters: tuple[Any, ...]) -> tuple[list[Entry], bool]:
-        """A page of entries, and whether it was read to its end rather than cut for its size in memory."""
-        entries = []
-        room = _PAGE_CHARS
-        rows = self._stream(sql, parameters)
-        try:
-            for row in rows:
-                entries.append(to_entry(row))
-                room -= len(row[2])
-                if room < 0:
-                    return entries, False
-        finally:
-            rows.close()  # type: ignore[attr-defined]
-        return entries, True
+                limit -= len(rows)
 
     def query(
         self,
@@ -272,7 +265,7 @@ class SQLiteReads(StorageBackend):
             if limit is not None or offset:
                 sql += " LIMIT ? OFFSET ?"
                 parameters = (*parameters, -1 if limit is None else limit, offset)
-            return list(map(to_entry, self._rows(sql, parameters)))
+            return to_entries(self._rows(sql, parameters))
         stop = None if limit is None or not compiled.sort_exact else offset + limit
         found: list[Entry] = []
         rows = self._stream(sql, parameters)
@@ -330,6 +323,12 @@ class SQLiteReads(StorageBackend):
 
     def _last_seq(self) -> int:
         return change_log.last_seq(self._rows)
+
+
+@lru_cache(maxsize=512)
+def _literal_range(pattern: str) -> tuple[str, bool]:
+    """The literal prefix of a pattern, and whether the prefix is all that it asks for."""
+    return literal_prefix(pattern), is_prefix_pattern(pattern)
 
 
 def _add_range(sql: str, parameters: list[Any], prefix: str, start: str | None, end: str | None) -> str:

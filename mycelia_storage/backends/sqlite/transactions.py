@@ -21,11 +21,10 @@ from ...contract import (
     Entry,
     Status,
     Transaction,
-    batch_items,
     check_isolation,
     check_version,
 )
-from ...errors import BatchError, StorageError, StorageReadOnly, TransactionError, TransactionExpired
+from ...errors import StorageError, StorageReadOnly, TransactionError, TransactionExpired
 from ...indexes import Index
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...values import encode_metadata
@@ -268,16 +267,10 @@ class SQLiteTransaction(SQLiteReads, Transaction):
         ttl: float | None = None,
         atomic: bool = True,
     ) -> BatchResult:
-        errors: dict[tuple[str, str], StorageError] = {}
-        items = batch_items(entries, namespace, metadata, ttl, errors)
-
-        def work(writer: EntryWriter) -> BatchResult:
-            result = writer.put_many(items, errors, overwrite, atomic)
-            if errors and atomic:
-                raise BatchError(errors)
-            return result
-
-        return self._write(work, steps=True)
+        name = check_namespace(namespace)
+        return self._write(
+            lambda writer: writer.put_many(entries, name, metadata, ttl, overwrite, atomic), steps=True
+        )
 
     def delete_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> int:
         name = check_namespace(namespace)

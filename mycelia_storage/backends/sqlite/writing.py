@@ -11,15 +11,16 @@ that not even a key deleted while its version ran ahead of the clock can come ba
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final
 
 import apsw
 import orjson
 
 from ...clock import HybridClock
-from ...contract import BatchItem, BatchResult, Entry, Operation, check_ttl
+from ...contract import BatchResult, Entries, Entry, Operation, batch_pairs, check_ttl, read_batch_item
 from ...errors import (
+    BatchError,
     InvalidInput,
     InvalidNamespace,
     KeyExists,
@@ -197,32 +198,49 @@ class EntryWriter:
     # -- many entries ----------------------------------------------------------------------------------------------
 
     def put_many(
-        self, items: Iterator[BatchItem], errors: dict[tuple[str, str], StorageError], overwrite: bool, atomic: bool
+        self,
+        entries: Entries,
+        namespace: str,
+        metadata: dict[str, Any] | None,
+        ttl: float | None,
+        overwrite: bool,
+        atomic: bool,
     ) -> BatchResult:
-        """Store the items in chunks of bounded size; bad ones go into ``errors``, which ``items`` fills as well.
-
-        Once there is an error and the batch is ``atomic``, the rest is only checked.
+        """``set_many``, in chunks of bounded size. An atomic batch with an error is only checked from there on, and
+        ends in BatchError; the caller then undoes what was written.
         """
+        errors: dict[tuple[str, str], StorageError] = {}
         written = 0
         chunk: list[_Row] = []
         room = _CHUNK_CHARS
         now = now_ms()
-        for namespace, key, value, metadata, ttl in items:
+        extra = encode_metadata(metadata)
+        expires_at = None if check_ttl(ttl) is None else now + int(ttl * 1000)  # type: ignore[operator]
+        for position, item in enumerate(batch_pairs(entries)):
             try:
-                stored = encode_value(value)
-                extra = None if metadata is None else encode_metadata(metadata)
+                if item.__class__ is tuple and len(item) == 2:
+                    key, value = item
+                    row = (namespace, check_key(key), encode_value(value), extra, now, expires_at)
+                else:
+                    read = read_batch_item(item, position, namespace, metadata, ttl, errors)
+                    if read is None:
+                        continue
+                    key = read.key
+                    row = entry_row(key, read.value, read.namespace, read.metadata, read.ttl)
             except InvalidInput as error:
-                errors[namespace, key] = error
+                where = namespace if item.__class__ is tuple else read.namespace
+                errors[where, key if isinstance(key, str) else f"item {position}"] = error
                 continue
-            expires_at = None if ttl is None else now + int(ttl * 1000)
-            chunk.append((namespace, key, stored, extra, now, expires_at))
-            room -= len(stored)
-            if len(chunk) == _CHUNK_ITEMS or room < 0:
+            chunk.append(row)
+            room -= len(row[2])
+            if room < 0 or len(chunk) == _CHUNK_ITEMS:
                 if not (atomic and errors):
                     written += self._put_chunk(chunk, errors, overwrite)
-                chunk, room, now = [], _CHUNK_CHARS, now_ms()
+                chunk, room = [], _CHUNK_CHARS
         if chunk and not (atomic and errors):
             written += self._put_chunk(chunk, errors, overwrite)
+        if errors and atomic:
+            raise BatchError(errors)
         return BatchResult(written, errors)
 
     def _put_chunk(self, chunk: list[_Row], errors: dict[tuple[str, str], StorageError], overwrite: bool) -> int:
@@ -231,7 +249,7 @@ class EntryWriter:
             version = max(self._clock.tick(), *(self._floor(name) + 1 for name in tracked))
             self.rows("SAVEPOINT chunk")
             try:
-                self._cursor.executemany(SET_ROW, ((*row, version) for row in chunk))
+                self._cursor.executemany(SET_ROW, [(*row, version) for row in chunk])
             except apsw.ConstraintError:
                 self.rows("ROLLBACK TO chunk")
                 self.rows("RELEASE chunk")

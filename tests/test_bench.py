@@ -1,0 +1,106 @@
+"""The benchmarks run and check their own answers, on a dataset far too small to mean anything. Nothing is timed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import gil, growth, run
+from bench.dataset import Dataset
+from bench.measure import Contestant, Samples, WrongAnswer, ratio, run_rounds
+from bench.report import table
+from bench.rivals import ENGINES, load
+from bench.rivals.bare_dict import BareDict
+from bench.workloads import WORKLOADS
+
+OWN = ("floor", "ours", "memory", "dict", "sqlite3")
+
+
+class Forgetful(BareDict):
+    """Answers every read with the same entry."""
+
+    name = "forgetful"
+
+    def get(self, key: str) -> Any:  # noqa: ARG002
+        return next(iter(self.data.values()))
+
+
+def test_every_workload_runs_on_our_own_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "table.json"
+    run.main(["--engines", ",".join(OWN), "--entries", "50", "--rounds", "1", "--out", str(out)])
+    written = json.loads(out.read_text())
+    assert set(written["results"]) == {workload.name for workload in WORKLOADS}
+    for name, row in written["results"].items():
+        for engine in ("floor", "ours", "memory"):
+            assert row["engines"][engine]["cpu_us"] > 0, f"{engine} did not run {name}"
+        assert row["engines"]["floor"]["ratio"] == 1
+    assert written["results"]["readentry"]["engines"]["dict"] is None
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "| operation | " + " | ".join(OWN) + " |"
+    assert len(printed) == 2 + len(WORKLOADS)
+
+
+@pytest.mark.parametrize("name", [name for name in ENGINES if name not in OWN])
+def test_a_rival_that_is_installed_answers_rightly(name: str, tmp_path: Path) -> None:
+    try:
+        engine = load(name)
+    except ImportError as missing:
+        pytest.skip(f"not installed: {missing}")
+    data = Dataset(50)
+    contestant = Contestant(engine, tmp_path, data)
+    try:
+        results = run_rounds([contestant], WORKLOADS, data, 1, print)
+    finally:
+        contestant.close()
+    ran = {name for name, by_engine in results.items() if by_engine[engine.name].cpu}
+    assert {"readrandom", "readmissing", "overwrite", "fillrandom", "deleterandom", "fillbatch"} <= ran
+
+
+def test_a_wrong_answer_is_no_result(tmp_path: Path) -> None:
+    data = Dataset(50)
+    with pytest.raises(WrongAnswer, match="forgetful answered readrandom wrongly"):
+        run_rounds([Contestant(Forgetful, tmp_path, data)], WORKLOADS, data, 1, print)
+
+
+def test_the_dataset_is_the_same_each_time() -> None:
+    first, second = Dataset(200), Dataset(200)
+    assert list(first.pairs()) == list(second.pairs())
+    assert first.keys == sorted(first.keys)
+    assert 250 <= len(json.dumps(first.value(7), separators=(",", ":"))) <= 400
+    assert sum(first.value(number)["group"] == 3 for number in range(200)) == 50
+
+
+def test_a_ratio_compares_slices_of_the_same_round() -> None:
+    floor = Samples(cpu={0: 1.0, 1: 10.0, 2: 1.0})
+    ours = Samples(cpu={0: 2.0, 1: 20.0, 2: 3.0, 3: 99.0})
+    assert ratio(ours, floor) == 2.0
+
+
+def test_the_table_marks_what_beats_ours() -> None:
+    cells = {
+        "floor": {"cpu_us": 10.0, "ratio": 1.0},
+        "ours": {"cpu_us": 12.0, "ratio": 1.2},
+        "lmdb": {"cpu_us": 4.0, "ratio": 0.4},
+        "diskcache": None,
+    }
+    row = table({"readrandom": {"title": "get", "engines": cells}}, list(cells)).splitlines()[-1]
+    assert row == "| get | 10.0 | 12.0 (1.20x) | **4.00 (0.40x)** | \N{EN DASH} |"
+
+
+def test_growth_compares_us_with_the_floor(tmp_path: Path) -> None:
+    out = tmp_path / "growth.json"
+    growth.main(["--sizes", "50,200", "--rounds", "1", "--out", str(out)])
+    grown = json.loads(out.read_text())["growth"]
+    assert set(grown) == set(growth.SLICES)
+    assert all(set(row) == {"floor", "ours", "ratio"} for row in grown.values())
+
+
+def test_reads_beside_a_busy_thread_are_counted(tmp_path: Path) -> None:
+    out = tmp_path / "gil.json"
+    gil.main(["--engines", "memory", "--entries", "50", "--seconds", "0.01", "--out", str(out)])
+    rates = json.loads(out.read_text())["per_second"]["memory"]
+    assert list(rates) == ["alone", "beside a busy thread, 5 ms", "beside a busy thread, 0.5 ms"]
+    assert all(rate > 0 for condition in rates.values() for rate in condition.values())
