@@ -8,7 +8,7 @@ Throughout: ``namespace`` is a string or a tuple of segments (:mod:`mycelia_stor
 bytes (:mod:`mycelia_storage.values`); times are integer UTC milliseconds; durations are seconds. Every method may be
 called from any thread. Every method raises ``StorageClosed`` after ``close()``, ``InvalidInput`` (a subclass) for
 arguments that break a rule, before anything is written, and ``StorageBusy`` when the write lock stays taken past
-``busy_timeout``. A single call is atomic unless its docstring says otherwise. An expired entry is invisible to every read.
+``busy_timeout``. A single call is atomic unless its docstring says otherwise. No read sees an expired entry.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, Self
 
-from .errors import BatchError, InvalidInput, StorageError, TransactionError
+from .errors import BatchError, InvalidInput, KeyExists, StorageError, TransactionError, UniqueViolation
 from .filters import Filter, FilterInput, Sort, SortInput, match, parse_filter, parse_sort
 from .indexes import Index
 from .names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
@@ -118,6 +118,10 @@ class BatchItem(NamedTuple):
     ttl: float | None
 
 
+# Inside the class ``list`` is its method, so its signatures name these.
+Keys = list[str]
+EntryList = list[Entry]
+
 #: What ``set_many`` takes: a mapping, or an iterable of (key, value) pairs, entries, or dicts with ``key`` and
 #: ``value`` and optionally ``namespace``, ``metadata`` and ``ttl``.
 Entries = Mapping[str, Any] | Iterable[tuple[str, Any] | Entry | Mapping[str, Any]]
@@ -136,7 +140,7 @@ class StorageBackend(ABC):
     # -- entries ---------------------------------------------------------------------------------------------------
 
     def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
-        """The value of ``key``, or ``default``. What is returned is the caller's: changing it changes nothing stored."""
+        """The value of ``key``, or ``default``. The caller may change what is returned; nothing stored changes."""
         entry = self.get_entry(key, namespace=namespace)
         return default if entry is None else entry.value
 
@@ -169,9 +173,7 @@ class StorageBackend(ABC):
         return self.get_entry(key, namespace=namespace) is not None
 
     @abstractmethod
-    def delete(
-        self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE, if_version: int | None = None
-    ) -> bool:
+    def delete(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE, if_version: int | None = None) -> bool:
         """Delete an entry; whether it existed. A missing key is no error, except under ``if_version`` other than 0.
 
         Raises VersionConflict.
@@ -217,9 +219,7 @@ class StorageBackend(ABC):
                         overwrite=overwrite,
                         ttl=item.ttl,
                     )
-                except TransactionError:
-                    raise
-                except StorageError as error:
+                except (InvalidInput, KeyExists, UniqueViolation) as error:
                     errors[item.namespace, item.key] = error
                 else:
                     written += 1
@@ -251,7 +251,7 @@ class StorageBackend(ABC):
         limit: int | None = None,
         offset: int = 0,
         after: str | None = None,
-    ) -> list[str]:
+    ) -> Keys:
         """Keys in order of their UTF-8 bytes, from after ``after`` on.
 
         ``pattern``: ``*`` any run, ``?`` one character, everything else literal, whole key; None is every key.
@@ -260,7 +260,7 @@ class StorageBackend(ABC):
         check_page(limit, offset)
         prefix = "" if pattern is None else literal_prefix(pattern)
         matches = None if pattern is None else compile_pattern(pattern)
-        keys: list[str] = []
+        keys: Keys = []
         if limit == 0:
             return keys
         for entry in self.scan(namespace=namespace, prefix=prefix, after=after):
@@ -300,7 +300,7 @@ class StorageBackend(ABC):
         sort: SortInput | None = None,
         limit: int | None = None,
         offset: int = 0,
-    ) -> list[Entry]:
+    ) -> EntryList:
         """Entries that match ``filter``, in the order of ``sort`` or else of their keys.
 
         :mod:`mycelia_storage.filters` has the language. Raises InvalidFilter.
@@ -375,7 +375,7 @@ class StorageBackend(ABC):
         """
 
     @abstractmethod
-    def list_namespaces(self, *, prefix: Namespace | None = None) -> list[str]:
+    def list_namespaces(self, *, prefix: Namespace | None = None) -> Keys:
         """Names in order of their UTF-8 bytes. ``prefix`` keeps that namespace and those below it."""
 
     @abstractmethod
@@ -396,7 +396,7 @@ class StorageBackend(ABC):
         return self._begin(read_only, check_isolation(isolation), bound=True)
 
     def begin_transaction(self, *, read_only: bool = False, isolation: str = "serializable") -> Transaction:
-        """The same for explicit :meth:`commit` and :meth:`rollback`; belongs to no thread, so any other writer waits."""
+        """The same for explicit :meth:`commit` and :meth:`rollback`; it belongs to no thread: every other writer waits."""
         return self._begin(read_only, check_isolation(isolation), bound=False)
 
     @abstractmethod
@@ -637,7 +637,7 @@ def read_batch_item(
     ttl: float | None,
     errors: dict[tuple[str, str], StorageError],
 ) -> BatchItem | None:
-    """One item in its normal form; None for an entry that has expired, and for a bad item, which goes into ``errors``."""
+    """One item in its normal form; None for an expired entry and for a bad item, which goes into ``errors``."""
     own: Any = namespace
     key: Any = None
     try:
@@ -681,8 +681,10 @@ __all__ = [
     "CheckReport",
     "Entries",
     "Entry",
+    "EntryList",
     "Filter",
     "Index",
+    "Keys",
     "Namespace",
     "NamespaceInfo",
     "Operation",

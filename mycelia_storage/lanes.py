@@ -179,7 +179,7 @@ class Lane:
                 future.set_exception(error)
         if worker is None:
             return
-        if self._calls:
+        if self._calls or worker.stopping:
             worker.wake()
             return
         self._resting.append(worker)
@@ -190,8 +190,10 @@ class Lane:
 
     def _work(self, worker: _Worker) -> None:
         try:
-            while self._take_turn(worker) and not worker.stopping:
+            while self._take_turn(worker):
                 worker.sleep()
+                if worker.stopping and not self._calls:
+                    return
         finally:
             worker.end()
 

@@ -46,8 +46,8 @@ _known: dict[Namespace, str] = {}
 
 def check_key(key: object) -> str:
     """Return ``key`` as a plain ``str``, or raise :exc:`InvalidKey`."""
-    if key.__class__ is str and 0 < len(key) <= SAFE_KEY_CHARS and key.isascii() and "\0" not in key:  # type: ignore[arg-type, attr-defined, operator]
-        return key  # type: ignore[return-value]
+    if key.__class__ is str and 0 < len(key) <= SAFE_KEY_CHARS and key.isascii() and "\0" not in key:
+        return key
     if not isinstance(key, str):
         raise InvalidKey(f"a key is a string, not {type(key).__name__}")
     problem = _problem(key, MAX_KEY_BYTES)
@@ -61,9 +61,9 @@ def check_keys(keys: Iterable[object]) -> list[str]:
     checked: list[Any] = list(keys)
     try:
         together = "".join(checked)
-        if together.isascii() and "\0" not in together and 0 < min(map(len, checked), default=1):
-            if max(map(len, checked), default=0) <= SAFE_KEY_CHARS:
-                return checked
+        lengths = [*map(len, checked)] or [1]
+        if together.isascii() and "\0" not in together and min(lengths) > 0 and max(lengths) <= SAFE_KEY_CHARS:
+            return checked
     except TypeError:
         pass
     return [check_key(key) for key in checked]
@@ -94,7 +94,7 @@ def check_namespace(namespace: object) -> str:
 
 
 def is_below(namespace: str, prefix: str) -> bool:
-    """Whether ``namespace`` is ``prefix`` or one of the namespaces below it (``agents/a1`` never covers ``agents/a10``)."""
+    """Whether ``namespace`` is ``prefix`` or below it (``agents/a1`` never covers ``agents/a10``)."""
     return namespace == prefix or namespace.startswith(prefix + "/")
 
 

@@ -20,6 +20,7 @@ import gzip
 import io
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -91,13 +92,22 @@ class RecordFile:
         return 0 if self.path is None else self._raw.tell()
 
     def records(self, place: Place = START) -> Iterator[Record]:
-        """The records after ``place``."""
+        """The records after ``place``. Where a compressed file is damaged, a bad record is the last."""
+        line, number = place.line, place.number
+        try:
+            for record in self._every_record(place):
+                line, number = record.line + 1, record.number
+                if number > place.number:
+                    yield record
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            yield Record(line, number + 1, None, f"the compressed file is damaged: {error}; nothing more was read", 0)
+
+    def _every_record(self, place: Place) -> Iterator[Record]:
         if self.format == "jsonl":
             if place.byte:
                 self._content.seek(place.byte)
             return _read_lines(self._content, place)
-        every = _read_csv(self._content) if self.format == "csv" else _read_json(self._content)
-        return (record for record in every if record.number > place.number)
+        return _read_csv(self._content) if self.format == "csv" else _read_json(self._content)
 
     def __enter__(self) -> Self:
         return self

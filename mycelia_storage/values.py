@@ -104,7 +104,11 @@ def _check_dict(value: dict[Any, Any], depth: int) -> None:
         if name.__class__ is not str:
             raise InvalidValue("the keys of a JSON object are plain strings")
         kind = member.__class__
-        if kind is str or (kind is int and _MIN_INT <= member <= _MAX_INT) or (kind is float and member - member == 0.0):
+        if (
+            kind is str
+            or (kind is int and _MIN_INT <= member <= _MAX_INT)
+            or (kind is float and member - member == 0.0)
+        ):
             continue
         if kind not in _HARMLESS:
             _check_member(member, kind, depth)

@@ -42,10 +42,10 @@ def open_storage(tmp_path: Path) -> Iterator[Open]:
 
 def fill(storage: StorageBackend) -> None:
     storage.create_namespace("users", metadata={"owner": "ada"}, track_changes=True)
+    storage.set("ada", {"age": 36}, namespace="users")
     storage.set(
-        "ada", {"age": 36, "b": 1, "a": [1, 1.0, True, -0.0, "x\0"]}, namespace="users", metadata={"lang": "en"}
+        "ada", {"age": 37, "b": 1, "a": [1, 1.0, True, -0.0, "x\0"]}, namespace="users", metadata={"lang": "en"}
     )
-    storage.set("ada", {"age": 37}, namespace="users")
     storage.set("blob", b"\x00\xff", namespace="users")
     storage.set("late", None, namespace="users", ttl=1000)
     storage.set_many(((f"k{n:05}", n) for n in range(BATCH_ENTRIES + 1)), namespace="users/more")

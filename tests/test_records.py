@@ -202,3 +202,17 @@ def test_an_unknown_name_asks_for_the_format(tmp_path: Path) -> None:
         RecordFile(path)
     with RecordFile(path, "jsonl") as source:
         assert values(list(source.records())) == [1]
+
+
+def test_a_damaged_compressed_file_is_read_up_to_the_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b"1\n" * 100_000)[:-20])
+    with RecordFile(path) as source:
+        *good, bad = source.records()
+    assert good
+    assert not bad_lines(good)
+    assert bad.error is not None
+    assert "damaged" in bad.error
+    path.write_bytes(b"no gzip at all")
+    with RecordFile(path) as source:
+        assert bad_lines(list(source.records())) == [1]

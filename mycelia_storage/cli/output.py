@@ -99,7 +99,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, drop_e
     shown = [at for at in range(len(columns)) if not drop_empty or at == 0 or any(row[at] != "" for row in rows)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for at in shown:
-        table.add_column(Text(columns[at]), overflow="fold" if at == 0 else "ellipsis", max_width=_CELL_WIDTH)
+        table.add_column(Text(columns[at]), overflow="fold", max_width=_CELL_WIDTH)
     for row in rows:
         # Text, not str: square brackets in data are no markup.
         table.add_row(*(Text(visible(str(row[at]))) for at in shown))

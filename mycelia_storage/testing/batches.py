@@ -184,7 +184,9 @@ class BatchContract(ContractCase):
         assert storage.set("a", 2, namespace="n") > 5
 
     def test_restore_leaves_expired_entries_out(self, storage: StorageBackend) -> None:
-        assert storage.restore([Entry("n", "a", 1, {}, 5, 1000, 1000, 2000), Entry("n", "b", 1, {}, 5, 1, 1, None)]) == 1
+        assert (
+            storage.restore([Entry("n", "a", 1, {}, 5, 1000, 1000, 2000), Entry("n", "b", 1, {}, 5, 1, 1, None)]) == 1
+        )
         assert storage.list(namespace="n") == ["b"]
 
     def test_restore_never_lets_a_version_fall(self, storage: StorageBackend) -> None:
@@ -210,4 +212,7 @@ class BatchContract(ContractCase):
         assert storage.list(namespace="n") == []
         assert storage.restore(good) == 2
         changes = storage.changes(namespace="n").changes
-        assert [(change.operation, change.key, change.version) for change in changes] == [("set", "a", 5), ("set", "b", 6)]
+        assert [(change.operation, change.key, change.version) for change in changes] == [
+            ("set", "a", 5),
+            ("set", "b", 6),
+        ]

@@ -161,7 +161,7 @@ def test_copy(run, run_on, garden) -> None:
     assert run("copy", str(run.db), str(other.db), "--namespace", "nobody").exit_code == 1
 
 
-def test_copy_reports_what_differs(run, run_on, garden) -> None:
+def test_copy_reports_what_differs(run, run_on) -> None:
     run.ok("set", "users", "k", "1")
     other = run_on("other.db")
     other.ok("set", "users", "k", "2")  # newer: its version cannot fall

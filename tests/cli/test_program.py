@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -23,7 +24,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS"
 TIMEOUT = 60
 
 
-def call(*arguments: str, **options) -> subprocess.CompletedProcess:
+def call(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*PROGRAM, *arguments], capture_output=True, text=True, env=ENVIRONMENT, timeout=TIMEOUT, check=False, **options
     )
@@ -45,8 +46,8 @@ def on_a_terminal(*arguments: str) -> str:
     return shown.decode()
 
 
-def every_command() -> list:
-    def walk(name: str, command: click.Command) -> list:
+def every_command() -> list[Any]:
+    def walk(name: str, command: click.Command) -> list[Any]:
         found = [pytest.param(command, id=name)]
         if isinstance(command, click.Group):
             context = click.Context(command)

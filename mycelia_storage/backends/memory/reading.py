@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from ...contract import PAGE, ChangePage, CheckReport, Entry, NamespaceInfo, Status, StorageBackend, check_page
-from ...errors import InvalidInput, StorageError
+from ...errors import InvalidInput, InvalidKey, StorageError
 from ...filters import FilterInput, SortInput, match, parse_filter, parse_sort
 from ...indexes import FieldIndex, Index
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
@@ -164,7 +164,7 @@ def _range(
 ) -> tuple[str | None, str | None]:
     """The lowest key (inclusive) and the highest (exclusive) that a scan may meet; None where nothing bounds it."""
     if not isinstance(prefix, str):
-        raise InvalidInput(f"a prefix is a string, not {type(prefix).__name__}")
+        raise InvalidKey(f"a prefix is a string, not {type(prefix).__name__}")
     lows = [_check_bound(prefix), _check_bound(start)]
     highs = [prefix_end(prefix) if prefix else None, _check_bound(end)]
     after = _check_bound(after)

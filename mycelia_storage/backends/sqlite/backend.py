@@ -40,12 +40,12 @@ from ...errors import (
 )
 from ...indexes import Index
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
-from ...values import decode_value, encode_metadata
+from ...values import encode_metadata
 from . import care, forks, journal
 from .connections import create_file, open_connection, switch_journal
 from .driver_errors import translate
 from .locks import FairLock
-from .reading import GET, GET_ENTRY, HAS, Row, SQLiteReads, now_ms, to_entry
+from .reading import GET, GET_ENTRY, HAS, Row, Rows, SQLiteReads, Values, decode_stored, now_ms, to_entry
 from .settings import IN_MEMORY, SQLiteSettings
 from .transactions import Session, SQLiteTransaction
 from .upkeep import Upkeep
@@ -156,14 +156,14 @@ class SQLiteStorageBackend(SQLiteReads):
                 if last_try or self._closed:
                     raise StorageClosed("the storage is closed") from error
                 self._local = threading.local()
-            except apsw.Error as error:
-                raise translate(error) from error
+            except (apsw.Error, UnicodeDecodeError) as error:
+                raise translate(error, connection=cursor.connection) from error
         raise AssertionError
 
-    def _rows(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
+    def _rows(self, sql: str, parameters: tuple[Any, ...]) -> Rows:
         return self._read(sql, parameters, apsw.Cursor.fetchall)
 
-    def _column(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
+    def _column(self, sql: str, parameters: tuple[Any, ...]) -> Values:
         # ``get`` flattens: nothing, the one value, or a sequence of the values.
         values = self._read(sql, parameters, _flat)
         if values is None:
@@ -174,7 +174,7 @@ class SQLiteStorageBackend(SQLiteReads):
         cursor = (getattr(self._local, "cursor", None) or self._open_reader()).connection.cursor()
         try:
             yield from cursor.execute(sql, parameters)
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             raise translate(error) from error
         finally:
             cursor.close(True)
@@ -185,11 +185,11 @@ class SQLiteStorageBackend(SQLiteReads):
             row = self._local.cursor.execute(GET, (name, key)).get
         except (AttributeError, *_CLOSED_UNDER_US):
             row = self._read(GET, (name, key), _flat)
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             raise translate(error) from error
         if row is None or (row[1] is not None and row[1] <= now_ms()):
             return default
-        return decode_value(row[0])
+        return decode_stored(row[0], name, key)
 
     def has(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> bool:
         parameters = (check_namespace(namespace), check_key(key), now_ms())
@@ -206,7 +206,7 @@ class SQLiteStorageBackend(SQLiteReads):
             row = self._local.cursor.execute(GET_ENTRY, (name, key)).get
         except (AttributeError, *_CLOSED_UNDER_US):
             row = self._read(GET_ENTRY, (name, key), _flat)
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             raise translate(error) from error
         if row is None or (row[5] is not None and row[5] <= now_ms()):
             return None
@@ -218,9 +218,7 @@ class SQLiteStorageBackend(SQLiteReads):
         connection.set_busy_handler(self._poll_lock)
         connection.set_wal_hook(self._after_commit)
         settings = self.settings
-        self._writer = EntryWriter(
-            connection, self._clock, settings.change_retention, settings.change_retention_age
-        )
+        self._writer = EntryWriter(connection, self._clock, settings.change_retention, settings.change_retention_age)
         self._writer_connection = connection
         self._writer_execute = connection.cursor().execute
 
@@ -255,7 +253,7 @@ class SQLiteStorageBackend(SQLiteReads):
             self._lock.release()
             if self._closed:
                 raise StorageClosed("the storage is closed") from error
-            raise translate(error) from error
+            raise translate(error, connection=self._writer_connection) from error
         except BaseException:
             self._lock.release()
             raise
@@ -265,7 +263,7 @@ class SQLiteStorageBackend(SQLiteReads):
         try:
             self._writer_execute("COMMIT")
         except apsw.Error as error:
-            raise translate(error, "commit") from error
+            raise translate(error, "commit", self._writer_connection) from error
         finally:
             self._undo_write()
 
@@ -408,9 +406,7 @@ class SQLiteStorageBackend(SQLiteReads):
         writer = self._begin_write()
         connection = self._writer_connection
         assert connection is not None
-        self._session = session = Session(
-            connection, writer, self.settings.transaction_timeout, self._release_session
-        )
+        self._session = session = Session(connection, writer, self.settings.transaction_timeout, self._release_session)
         self._owner = threading.get_ident() if bound else None
         self._upkeep.start()
         return SQLiteTransaction(self, session, read_only=False)
@@ -430,7 +426,7 @@ class SQLiteStorageBackend(SQLiteReads):
             connection = open_connection(self.path, self.settings, query_only=True)
         try:
             connection.execute("BEGIN")
-            connection.execute("SELECT value FROM storage_state").get  # the read that fixes the state
+            connection.execute("SELECT value FROM storage_state").fetchall()  # the read that fixes the state
         except apsw.Error as error:
             connection.close(True)
             raise translate(error) from error
@@ -484,6 +480,8 @@ class SQLiteStorageBackend(SQLiteReads):
 
     def optimize(self) -> None:
         """Sweep what has expired, prune changes, refresh the planner's statistics and empty the WAL."""
+        if self.settings.read_only:
+            return
         self._upkeep.sweep()
         if not self._lock.try_acquire():
             self._wait_for_lock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,8 +26,8 @@ _ENTRIES: Final = """SELECT (SELECT count(*) FROM storage_entries)
 _NAMESPACES: Final = "SELECT count(*) FROM storage_namespaces"
 _HOMELESS: Final = """SELECT DISTINCT namespace FROM storage_entries
 WHERE namespace NOT IN (SELECT name FROM storage_namespaces) LIMIT 20"""
-_BAD_JSON: Final = """SELECT namespace, key FROM storage_entries WHERE (typeof(value) = 'text' AND NOT json_valid(value))
-OR typeof(value) NOT IN ('text', 'blob') OR (metadata IS NOT NULL AND NOT json_valid(metadata)) LIMIT 20"""
+_BAD_JSON: Final = """SELECT namespace, key FROM storage_entries
+WHERE (typeof(value) = 'text' AND NOT json_valid(value)) OR typeof(value) NOT IN ('text', 'blob') OR (metadata IS NOT NULL AND NOT json_valid(metadata)) LIMIT 20"""
 _BAD_VERSIONS: Final = "SELECT namespace, key FROM storage_entries WHERE version < 1 LIMIT 20"
 _LOST_INDEXES: Final = """SELECT namespace, name FROM storage_indexes
 WHERE sql_name NOT IN (SELECT name FROM sqlite_schema WHERE type = 'index')"""
@@ -57,7 +58,7 @@ def status(storage: SQLiteStorageBackend) -> Status:
         "open_transactions": len(storage._transactions),
     }
     if settings.wal_mode and storage.journal_mode != "wal":
-        details["note"] = "the file system does not carry a WAL; a rollback journal is used, and readers wait for writers"
+        details["note"] = "this file system cannot carry a WAL: a rollback journal is used, readers wait for writers"
     return Status(
         healthy=problem is None,
         backend="sqlite",
@@ -102,7 +103,7 @@ def backup(
         raise InvalidInput(f"{str(path)!r} already exists")
     if target.exists() and target.samefile(storage.path):
         raise InvalidInput("a database cannot be backed up onto itself")
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     source = open_connection(storage.path, storage.settings, query_only=True)
     try:
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -110,7 +111,7 @@ def backup(
         try:
             copy.execute("PRAGMA synchronous = FULL")
             source.execute("BEGIN")
-            source.execute("SELECT value FROM storage_state").get
+            source.execute("SELECT value FROM storage_state").fetchall()
             with copy.backup("main", source, "main") as run:
                 while not run.done:
                     run.step(_BACKUP_PAGES)

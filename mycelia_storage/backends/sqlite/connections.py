@@ -73,8 +73,8 @@ def _connect(path: str, settings: SQLiteSettings) -> apsw.Connection:
         raise StorageError(f"there is no database {path!r}")
     connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=cache)
     try:
-        connection.execute("SELECT 1 FROM sqlite_schema").get
-    except apsw.CantOpenError:
+        connection.execute("SELECT 1 FROM sqlite_schema").fetchall()
+    except (apsw.CantOpenError, apsw.ReadOnlyError):
         # A WAL database in a folder that cannot be written, with no -wal: nobody writes it, so read it as it stands.
         connection.close()
         if Path(path + "-wal").exists():

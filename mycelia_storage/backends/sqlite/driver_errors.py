@@ -48,15 +48,19 @@ _NO_SPACE: Final = 28  # ENOSPC
 _FILE_TOO_LARGE: Final = 27  # EFBIG
 
 
-def translate(error: Exception, about: str = "") -> StorageError:
-    """Our error for one of apsw's; ``about`` says which namespace and key."""
+def translate(error: Exception, about: str = "", connection: apsw.Connection | None = None) -> StorageError:
+    """Our error for one of apsw's; ``about`` says which namespace and key. ``connection``, if it can be used, knows
+    the operating system's reason.
+    """
     where = f" ({about})" if about else ""
+    if isinstance(error, UnicodeDecodeError):
+        return StorageCorrupt(f"stored text is no UTF-8{where}")
     extended = getattr(error, "extendedresult", 0)
     if isinstance(error, apsw.IOError):
         if extended in _UNKNOWN_OUTCOME:
             return CommitUnknown(f"the commit could not be made durable; it may or may not be on disk{where}: {error}")
-        if getattr(error, "system_errno", None) in (_NO_SPACE, _FILE_TOO_LARGE):
-            return StorageFull(f"the disk is full{where}")
+        if connection is not None and connection.system_errno in (_NO_SPACE, _FILE_TOO_LARGE):
+            return StorageFull(f"the disk, or the quota for the file, is full{where}")
     for theirs, ours, text in _TABLE:
         if isinstance(error, theirs):
             return ours(f"{text}{where}: {error}")

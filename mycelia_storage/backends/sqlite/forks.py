@@ -9,6 +9,7 @@ in the parent, and the child's copy of the storage is closed.
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,10 @@ def _in_child() -> None:
             # Its connections must be neither used nor closed here: keep them alive for good.
             _inherited.extend((storage._writer_connection, storage._readers, storage._snapshots, storage._local))
             _inherited.extend(storage._readers)
+            for session in [storage._session, *storage._snapshots]:
+                if session is not None:
+                    session.mutex = threading.RLock()
+                    session.state = "inherited"
             storage._writer_connection = None
             storage._closed = True
             _storages.discard(storage)

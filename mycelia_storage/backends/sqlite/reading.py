@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import orjson
 
-from ...contract import ChangePage, Entry, NamespaceInfo, StorageBackend, check_page
-from ...errors import KeyNotFound
+from ...contract import ChangePage, Entry, EntryList, Keys, NamespaceInfo, StorageBackend, check_page
+from ...errors import KeyNotFound, StorageCorrupt
 from ...filters import FilterInput, SortInput, match, parse_filter, parse_sort
 from ...indexes import Index, index_from_json
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_keys, check_namespace
@@ -25,6 +25,8 @@ from . import change_log
 from .filter_sql import compile_query
 
 Row = tuple[Any, ...]
+Rows = list[Row]
+Values = list[Any]
 
 GET: Final = "SELECT value, expires_at FROM storage_entries WHERE namespace = ? AND key = ?"
 # Answered from the unique index; the expiry index is empty below ``now`` until something has expired unswept.
@@ -73,9 +75,28 @@ def now_ms() -> int:
 
 
 def to_entry(row: Row) -> Entry:
-    """An entry from a row of all its columns in the order of :class:`Entry`."""
+    """An entry from a row of all its columns in the order of :class:`Entry`. Raises StorageCorrupt."""
     namespace, key, value, metadata, *rest = row
-    return Entry(namespace, key, decode_value(value), decode_metadata(metadata), *rest)
+    try:
+        return Entry(namespace, key, decode_value(value), decode_metadata(metadata), *rest)
+    except ValueError as error:
+        raise damaged(namespace, key) from error
+
+
+def decode_stored(value: Any, namespace: str, key: str) -> Any:
+    """The value of an entry. Raises StorageCorrupt."""
+    try:
+        return value if value.__class__ is bytes else _loads(value)
+    except ValueError:
+        try:
+            return decode_value(value)
+        except ValueError as error:
+            raise damaged(namespace, key) from error
+
+
+def damaged(namespace: str, key: str) -> StorageCorrupt:
+    """The error for a stored value or metadata that is no JSON."""
+    return StorageCorrupt(f"what is stored under key {key!r} in namespace {namespace!r} is damaged")
 
 
 def to_entries(rows: list[Row]) -> list[Entry]:
@@ -105,10 +126,10 @@ class SQLiteReads(StorageBackend):
     """The reading half of a storage, a transaction or a snapshot."""
 
     @abstractmethod
-    def _rows(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
+    def _rows(self, sql: str, parameters: tuple[Any, ...]) -> Rows:
         """All rows of a statement. Raises our errors."""
 
-    def _column(self, sql: str, parameters: tuple[Any, ...]) -> list[Any]:
+    def _column(self, sql: str, parameters: tuple[Any, ...]) -> Values:
         """The values of a statement's one column."""
         return [value for (value,) in self._rows(sql, parameters)]
 
@@ -119,7 +140,7 @@ class SQLiteReads(StorageBackend):
     def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
         for value, expires_at in self._rows(GET, (check_namespace(namespace), check_key(key))):
             if expires_at is None or expires_at > now_ms():
-                return decode_value(value)
+                return decode_stored(value, check_namespace(namespace), key)
         return default
 
     def get_entry(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Entry | None:
@@ -136,7 +157,7 @@ class SQLiteReads(StorageBackend):
         name, key = check_namespace(namespace), check_key(key)
         for metadata, expires_at in self._rows(GET_METADATA, (name, key)):
             if expires_at is None or expires_at > now_ms():
-                return decode_metadata(metadata)
+                return {} if metadata is None else decode_stored(metadata, name, key)
         raise KeyNotFound(name, key)
 
     def get_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> dict[str, Any]:
@@ -147,7 +168,7 @@ class SQLiteReads(StorageBackend):
             part = wanted if len(wanted) <= _KEYS_A_STATEMENT else wanted[start : start + _KEYS_A_STATEMENT]
             for key, value, expires_at in self._rows(GET_MANY, (name, _dumps(part).decode())):
                 if expires_at is None or expires_at > now_ms():
-                    found[key] = decode_value(value)
+                    found[key] = decode_stored(value, name, key)
         return found
 
     def list(
@@ -158,10 +179,10 @@ class SQLiteReads(StorageBackend):
         limit: int | None = None,
         offset: int = 0,
         after: str | None = None,
-    ) -> list[str]:
+    ) -> Keys:
         name = check_namespace(namespace)
         check_page(limit, offset)
-        parameters: list[Any] = [name, now_ms()]
+        parameters: Values = [name, now_ms()]
         where, matches = "", None
         if pattern is not None:
             prefix, whole = _literal_range(pattern)
@@ -184,7 +205,7 @@ class SQLiteReads(StorageBackend):
         bound = tuple(parameters)
         if matches is None:
             return self._column(LIST + where, bound) or self._column(LIST_LIVE + where, bound)
-        keys: list[str] = []
+        keys: Keys = []
         rows = self._stream(LIST_LIVE + where, bound)
         try:
             for (key,) in rows:
@@ -214,7 +235,7 @@ class SQLiteReads(StorageBackend):
         check_page(limit)
         if prefix:
             check_key(prefix)
-        low: list[Any] = []
+        low: Values = []
         where = _add_range("", low, prefix, start and check_key(start), end and check_key(end))
         return self._scan(name, where, tuple(low), after and check_key(after), reverse, limit)
 
@@ -249,7 +270,7 @@ class SQLiteReads(StorageBackend):
         sort: SortInput | None = None,
         limit: int | None = None,
         offset: int = 0,
-    ) -> list[Entry]:
+    ) -> EntryList:
         name = check_namespace(namespace)
         condition, order = parse_filter(filter), parse_sort(sort)
         check_page(limit, offset)
@@ -267,7 +288,7 @@ class SQLiteReads(StorageBackend):
                 parameters = (*parameters, -1 if limit is None else limit, offset)
             return to_entries(self._rows(sql, parameters))
         stop = None if limit is None or not compiled.sort_exact else offset + limit
-        found: list[Entry] = []
+        found: EntryList = []
         rows = self._stream(sql, parameters)
         try:
             for row in rows:
@@ -295,7 +316,7 @@ class SQLiteReads(StorageBackend):
         sql = f"SELECT {_ENTRY_COLUMNS} FROM storage_entries WHERE {compiled.where_sql} AND {_LIVE}"
         return sum(match(condition, to_entry(row)) for row in self._stream(sql, parameters))
 
-    def list_namespaces(self, *, prefix: Namespace | None = None) -> list[str]:
+    def list_namespaces(self, *, prefix: Namespace | None = None) -> Keys:
         if prefix is None:
             rows = self._rows(LIST_NAMESPACES, ())
         else:

@@ -29,7 +29,7 @@ from ...indexes import Index
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...values import encode_metadata
 from .driver_errors import translate
-from .reading import Row, SQLiteReads
+from .reading import Row, Rows, SQLiteReads
 from .writing import EntryWriter, entry_row
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Session:
         self.writer = writer
         self.deadline = time.monotonic() + timeout
         self.mutex = threading.RLock()
-        self.state = "open"  # then "finished", "expired" or "lost"
+        self.state = "open"  # then "finished", "expired", "lost" or "inherited"
         self.depth = 0
         self._release = release
 
@@ -60,6 +60,8 @@ class Session:
             raise TransactionExpired("the transaction passed its time limit and was rolled back")
         if self.state == "lost":
             raise TransactionError("the database rolled the transaction back after an error")
+        if self.state == "inherited":
+            raise TransactionError("the transaction belongs to the process that forked this one")
         if self.state != "open":
             raise TransactionError("the transaction has ended")
 
@@ -82,11 +84,11 @@ class Session:
                 if self.state == "open":
                     self.end("expired")
 
-    def failed(self, error: apsw.Error) -> StorageError:
+    def failed(self, error: Exception) -> StorageError:
         """Our error for one of SQLite's, after noting whether it took the transaction with it."""
         if self.state == "open" and not self.connection.in_transaction:
             self.end("lost")
-        return translate(error)
+        return translate(error, connection=self.connection)
 
 
 class SQLiteTransaction(SQLiteReads, Transaction):
@@ -140,7 +142,7 @@ class SQLiteTransaction(SQLiteReads, Transaction):
             except apsw.Error as error:
                 if session.state == "open":
                     session.end("lost")
-                raise translate(error, "commit") from error
+                raise translate(error, "commit", session.connection) from error
         return None
 
     def rollback(self, id: str | None = None) -> None:
@@ -175,22 +177,20 @@ class SQLiteTransaction(SQLiteReads, Transaction):
                 session.connection.execute(f"SAVEPOINT savepoint_{depth}")
             except apsw.Error as error:
                 raise session.failed(error) from error
-            return SQLiteTransaction(
-                self._storage, session, read_only=read_only or self._read_only, depth=depth
-            )
+            return SQLiteTransaction(self._storage, session, read_only=read_only or self._read_only, depth=depth)
 
     def _transaction(self, id: str) -> Transaction:
         return self._storage._transaction(id)
 
     # -- reads -----------------------------------------------------------------------------------------------------
 
-    def _rows(self, sql: str, parameters: tuple[Any, ...]) -> list[Row]:
+    def _rows(self, sql: str, parameters: tuple[Any, ...]) -> Rows:
         session = self._session
         with session.mutex:
             self._check()
             try:
                 return session.connection.execute(sql, parameters).fetchall()
-            except apsw.Error as error:
+            except (apsw.Error, UnicodeDecodeError) as error:
                 raise session.failed(error) from error
 
     def _stream(self, sql: str, parameters: tuple[Any, ...]) -> Iterator[Row]:
@@ -200,7 +200,7 @@ class SQLiteTransaction(SQLiteReads, Transaction):
             cursor = session.connection.cursor()
             try:
                 yield from cursor.execute(sql, parameters)
-            except apsw.Error as error:
+            except (apsw.Error, UnicodeDecodeError) as error:
                 raise session.failed(error) from error
             finally:
                 cursor.close(True)
@@ -268,9 +268,7 @@ class SQLiteTransaction(SQLiteReads, Transaction):
         atomic: bool = True,
     ) -> BatchResult:
         name = check_namespace(namespace)
-        return self._write(
-            lambda writer: writer.put_many(entries, name, metadata, ttl, overwrite, atomic), steps=True
-        )
+        return self._write(lambda writer: writer.put_many(entries, name, metadata, ttl, overwrite, atomic), steps=True)
 
     def delete_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> int:
         name = check_namespace(namespace)

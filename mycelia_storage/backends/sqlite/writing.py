@@ -74,14 +74,17 @@ SET metadata = coalesce(?2, metadata), track_changes = max(track_changes, ?3) WH
 _FAMILY: Final = """SELECT name FROM storage_namespaces
 WHERE name = ?1 OR (name > ?1 || '/' AND name < ?1 || '0') ORDER BY name"""
 _ALL_NAMESPACES: Final = "SELECT name, track_changes FROM storage_namespaces ORDER BY name"
-_SIZE_UP: Final = "SELECT total(expires_at IS NULL OR expires_at > ?2), max(version) FROM storage_entries WHERE namespace = ?1"
+_SIZE_UP: Final = (
+    "SELECT total(expires_at IS NULL OR expires_at > ?2), max(version) FROM storage_entries WHERE namespace = ?1"
+)
 _EMPTY: Final = "DELETE FROM storage_entries WHERE namespace = ?"
 _INDEXES_OF: Final = "SELECT name, sql_name FROM storage_indexes WHERE namespace = ?"
 _FORGET: Final = (
-    "UPDATE storage_state SET value = max(value, ?2, (SELECT max(version_floor) FROM storage_namespaces WHERE name = ?1))"
-    " WHERE name = 'version_floor'",
-    "UPDATE storage_state SET value = max(value, (SELECT coalesce(max(seq), 0) FROM storage_changes WHERE namespace = ?1),"
-    " (SELECT max(pruned_through) FROM storage_namespaces WHERE name = ?1)) WHERE name = 'pruned_through' AND ?2 = ?2",
+    """UPDATE storage_state SET value = max(value, ?2,
+    (SELECT max(version_floor) FROM storage_namespaces WHERE name = ?1)) WHERE name = 'version_floor'""",
+    """UPDATE storage_state SET value = max(value,
+    (SELECT coalesce(max(seq), 0) FROM storage_changes WHERE namespace = ?1),
+    (SELECT max(pruned_through) FROM storage_namespaces WHERE name = ?1)) WHERE name = 'pruned_through' AND ?2 = ?2""",
     "DELETE FROM storage_changes WHERE namespace = ?1 AND ?2 = ?2",
     "DELETE FROM storage_namespaces WHERE name = ?1 AND ?2 = ?2",
 )
@@ -89,7 +92,9 @@ _FIND_INDEX: Final = "SELECT declaration, sql_name FROM storage_indexes WHERE na
 _ADD_INDEX: Final = "INSERT INTO storage_indexes (namespace, name, declaration, sql_name) VALUES (?, ?, ?, ?)"
 _DROP_INDEX: Final = "DELETE FROM storage_indexes WHERE namespace = ? AND name = ?"
 _NEXT_INDEX: Final = """SELECT 1 + coalesce(max(CAST(substr(sql_name, 12) AS INTEGER)), 0) FROM storage_indexes"""
-_SQL_INDEXES: Final = "SELECT name FROM sqlite_schema WHERE type = 'index' AND (name = ?1 OR name LIKE ?1 || '\\_%' ESCAPE '\\')"
+_SQL_INDEXES: Final = (
+    "SELECT name FROM sqlite_schema WHERE type = 'index' AND (name = ?1 OR name LIKE ?1 || '\\_%' ESCAPE '\\')"
+)
 
 _EXPIRED: Final = "SELECT namespace, key, version FROM storage_entries WHERE expires_at <= ? LIMIT ?"
 
@@ -119,7 +124,7 @@ class EntryWriter:
         try:
             return self._cursor.execute(sql, parameters).fetchall()
         except apsw.Error as error:
-            raise translate(error, about) from error
+            raise translate(error, about, self._connection) from error
 
     # -- one entry -------------------------------------------------------------------------------------------------
 
@@ -139,7 +144,7 @@ class EntryWriter:
                 version = max(version, existing + 1)
             self._cursor.execute(SET_ROW, (*row, version))
         except apsw.Error as error:
-            raise translate(error, _about(namespace, key)) from error
+            raise translate(error, _about(namespace, key), self._connection) from error
         if tracked:
             self._append(namespace, key, "set", version, now)
         return version
@@ -154,9 +159,7 @@ class EntryWriter:
         if actual and not overwrite:
             raise KeyExists(namespace, key)
 
-    def remove(
-        self, namespace: str, key: str, if_version: int | None = None, operation: Operation = "delete"
-    ) -> bool:
+    def remove(self, namespace: str, key: str, if_version: int | None = None, operation: Operation = "delete") -> bool:
         """Delete an entry with every rule of ``delete``; whether a live one existed."""
         tick = self._clock.tick()
         if if_version is None:
@@ -217,6 +220,7 @@ class EntryWriter:
         extra = encode_metadata(metadata)
         expires_at = None if check_ttl(ttl) is None else now + int(ttl * 1000)  # type: ignore[operator]
         for position, item in enumerate(batch_pairs(entries)):
+            name = namespace
             try:
                 if item.__class__ is tuple and len(item) == 2:
                     key, value = item
@@ -225,11 +229,10 @@ class EntryWriter:
                     read = read_batch_item(item, position, namespace, metadata, ttl, errors)
                     if read is None:
                         continue
-                    key = read.key
-                    row = entry_row(key, read.value, read.namespace, read.metadata, read.ttl)
+                    name, key = read.namespace, read.key
+                    row = entry_row(key, read.value, name, read.metadata, read.ttl)
             except InvalidInput as error:
-                where = namespace if item.__class__ is tuple else read.namespace
-                errors[where, key if isinstance(key, str) else f"item {position}"] = error
+                errors[name, key if isinstance(key, str) else f"item {position}"] = error
                 continue
             chunk.append(row)
             room -= len(row[2])
@@ -254,7 +257,7 @@ class EntryWriter:
                 self.rows("ROLLBACK TO chunk")
                 self.rows("RELEASE chunk")
             except apsw.Error as error:
-                raise translate(error) from error
+                raise translate(error, connection=self._connection) from error
             else:
                 if True in tracked.values():
                     changed = {(row[0], row[1]): row[4] for row in chunk if tracked[row[0]]}
