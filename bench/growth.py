@@ -1,7 +1,8 @@
 """``python -m bench.growth``: what a hundred times as many entries cost, ours against the floor.
 
-For each size both engines are filled and asked in turn: gets of any key, gets of one hot hundredth, lists by prefix.
-An engine's growth is its time at a size over its time at the smallest one; the figure is our growth over the floor's.
+For each size both engines are filled and asked in turn: gets of any key, gets of 1,000 hot keys, lists by prefix. An
+engine's growth is its time at the largest size over its time at the smallest. Our growth over the floor's is taken from
+the per-round ratios of the two, which ran within a moment of each other.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from .rivals import Engine, load
 
 SIZES: Final = (10_000, 100_000, 1_000_000)
 GETS: Final = 1_000
+HOT: Final = 1_000
 LISTS: Final = 100
 _FILL: Final = 50_000
 
+Samples = dict[str, dict[str, list[int]]]
 Slice = Callable[[Engine, random.Random, Dataset], int]
 
 
@@ -33,9 +36,11 @@ def uniform_get(engine: Engine, rng: random.Random, data: Dataset) -> int:
 
 
 def hot_get(engine: Engine, rng: random.Random, data: Dataset) -> int:
-    # The hot entries lie apart, as an agent's current records do among all others.
-    hot = max(1, data.size // 100)
-    return _gets(engine, [data.key(rng.randrange(hot) * (data.size // hot)) for _ in range(GETS)])
+    # The hot entries lie apart, as an agent's current records do among all others; they are hot from having been read.
+    apart = max(1, data.size // HOT)
+    keys = [data.key(rng.randrange(min(HOT, data.size)) * apart) for _ in range(GETS)]
+    _gets(engine, keys)
+    return _gets(engine, keys)
 
 
 def prefix_list(engine: Engine, rng: random.Random, data: Dataset) -> int:
@@ -53,35 +58,31 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, print the table, write the JSON."""
     options = _parser().parse_args(arguments)
     engines = [load("floor"), load("ours")]
-    times: dict[str, dict[str, dict[int, float]]] = {name: {e.name: {} for e in engines} for name in SLICES}
+    measured: dict[int, Samples] = {}
     for size in options.sizes:
         print(f"{size:,} entries", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as folder:
-            measured = measure(engines, Dataset(size), Path(folder), options.rounds)
-        for name, by_engine in measured.items():
-            for engine, figure in by_engine.items():
-                times[name][engine][size] = figure
+            measured[size] = measure(engines, Dataset(size), Path(folder), options.rounds)
+    rows = {name: summarise({size: samples[name] for size, samples in measured.items()}) for name in SLICES}
     written = {
         "machine": machine(),
         "versions": versions(["apsw", "orjson"]),
         "rounds": options.rounds,
-        "cpu_us": times,
-        "growth": {name: growth(by_engine) for name, by_engine in times.items()},
+        "results": rows,
     }
-    print(_table(times))
+    print(_table(rows))
     if options.out:
         write_json(options.out, written)
     return written
 
 
-def measure(engines: Sequence[type[Engine]], data: Dataset, folder: Path, rounds: int) -> dict[str, dict[str, float]]:
-    """Median microseconds by slice and engine, after one uncounted round."""
+def measure(engines: Sequence[type[Engine]], data: Dataset, folder: Path, rounds: int) -> Samples:
+    """Nanoseconds by slice, engine and round, after one uncounted round."""
     opened = []
     for kind in engines:
         (folder / kind.name).mkdir()
         opened.append(kind(folder / kind.name))
-    # Written with gaps between the conversations' times: each batch takes every n-th conversation, so that the rows of
-    # one prefix lie together but neighbouring prefixes do not.
+    # Conversations come in any order: the entries of one lie together, neighbouring ones do not.
     conversations = list(range(0, data.size, TURNS))
     random.Random(SEED).shuffle(conversations)
     step = _FILL // TURNS
@@ -93,7 +94,7 @@ def measure(engines: Sequence[type[Engine]], data: Dataset, folder: Path, rounds
         ]
         for engine in opened:
             engine.set_many(pairs)
-    samples: dict[str, dict[str, list[int]]] = {name: {e.name: [] for e in opened} for name in SLICES}
+    samples: Samples = {name: {engine.name: [] for engine in opened} for name in SLICES}
     for round_number in range(rounds + 1):
         for name, slice in SLICES.items():
             shift = round_number % len(opened)
@@ -103,17 +104,25 @@ def measure(engines: Sequence[type[Engine]], data: Dataset, folder: Path, rounds
                     samples[name][engine.name].append(figure)
     for engine in opened:
         engine.close()
-    return {
-        name: {engine: median(figures) / 1000 for engine, figures in by_engine.items()}
-        for name, by_engine in samples.items()
+    return samples
+
+
+def summarise(by_size: dict[int, dict[str, list[int]]]) -> dict[str, Any]:
+    """Of one slice: each engine's microseconds by size and growth, our ratio by size and our growth over the floor's."""
+    small, large = min(by_size), max(by_size)
+    times = {
+        engine: {size: median(figures[engine]) / 1000 for size, figures in by_size.items()} for engine in by_size[small]
     }
-
-
-def growth(times: dict[str, dict[int, float]]) -> dict[str, Any]:
-    """Each engine's growth from the smallest to the largest size, and ours over the floor's."""
-    grown = {engine: figures[max(figures)] / figures[min(figures)] for engine, figures in times.items()}
-    grown["ratio"] = grown["ours"] / grown["floor"]
-    return {name: round(value, 3) for name, value in grown.items()}
+    ratios = {
+        size: median(ours / floor for ours, floor in zip(figures["ours"], figures["floor"], strict=True))
+        for size, figures in by_size.items()
+    }
+    return {
+        "cpu_us": {engine: {size: round(figure, 2) for size, figure in row.items()} for engine, row in times.items()},
+        "growth": {engine: round(row[large] / row[small], 3) for engine, row in times.items()},
+        "ratio": {size: round(value, 3) for size, value in ratios.items()},
+        "growth_ratio": round(ratios[large] / ratios[small], 3),
+    }
 
 
 def _gets(engine: Engine, keys: Sequence[str]) -> int:
@@ -124,15 +133,15 @@ def _gets(engine: Engine, keys: Sequence[str]) -> int:
     return (time.thread_time_ns() - started) // len(keys)
 
 
-def _table(times: dict[str, dict[str, dict[int, float]]]) -> str:
-    sizes = sorted(next(iter(next(iter(times.values())).values())))
+def _table(rows: dict[str, dict[str, Any]]) -> str:
+    sizes = list(next(iter(rows.values()))["ratio"])
     lines = ["| | " + " | ".join(f"{size:,}" for size in sizes) + " | growth |", "|---|" + "---:|" * (len(sizes) + 1)]
-    for name, by_engine in times.items():
-        grown = growth(by_engine)
-        for engine, figures in by_engine.items():
-            cells = " | ".join(f"{figures[size]:.2f}" for size in sizes)
-            lines.append(f"| {name}, {engine} | {cells} | {grown[engine]:.2f}x |")
-        lines.append(f"| {name}, ours over the floor |" + " |" * len(sizes) + f" {grown['ratio']:.2f}x |")
+    for name, row in rows.items():
+        for engine, times in row["cpu_us"].items():
+            cells = " | ".join(f"{times[size]:.2f}" for size in sizes)
+            lines.append(f"| {name}, {engine} | {cells} | {row['growth'][engine]:.2f}x |")
+        cells = " | ".join(f"{row['ratio'][size]:.2f}x" for size in sizes)
+        lines.append(f"| {name}, ours over the floor | {cells} | {row['growth_ratio']:.2f}x |")
     return "\n".join(lines)
 
 
@@ -143,7 +152,7 @@ def _sizes(text: str) -> list[int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__)
     parser.add_argument("--sizes", type=_sizes, default=list(SIZES), help="comma-separated numbers of entries")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--folder", type=Path, help="where the databases go; default: the temporary folder")
     parser.add_argument("--out", type=Path, help="a JSON file; the published one is bench/results/growth.json")
     return parser

@@ -311,7 +311,7 @@ class AsyncTransaction(_AsyncContract):
     def _lanes(self) -> _Lanes:
         return self._bound
 
-    def _lane(self, name: str) -> Lane:  # noqa: ARG002 - one lane keeps the order of what is done inside
+    def _lane(self, name: str) -> Lane:
         return self._bound.reads if self._read_only else self._bound.transaction
 
     def _owners(self) -> MutableSet[asyncio.Task[Any]]:

@@ -396,7 +396,7 @@ class StorageBackend(ABC):
         return self._begin(read_only, check_isolation(isolation), bound=True)
 
     def begin_transaction(self, *, read_only: bool = False, isolation: str = "serializable") -> Transaction:
-        """The same for explicit :meth:`commit` and :meth:`rollback`; it belongs to no thread: every other writer waits."""
+        """The same for explicit :meth:`commit` and :meth:`rollback`; it belongs to no thread; other writers wait."""
         return self._begin(read_only, check_isolation(isolation), bound=False)
 
     @abstractmethod

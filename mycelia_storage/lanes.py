@@ -108,6 +108,7 @@ class Lane:
         self._resting: list[_Worker] = []
         self._stuck: asyncio.TimerHandle | None = None
         self._empty: asyncio.Future[None] | None = None
+        self._due = False
         self._closed = False
 
     # -- on the loop ---------------------------------------------------------------------------------------------------
@@ -126,16 +127,16 @@ class Lane:
             raise StorageClosed("the storage has been closed")
         call = Call(self._loop.create_future(), function, args, kwargs, undo, certain)
         self._calls.append(call)
-        if len(self._resting) == len(self._workers):
-            self._wake()
-        elif self._stuck is None and len(self._workers) - len(self._resting) < self._most:
-            self._stuck = self._loop.call_later(STUCK_SECONDS, self._check_stuck, call)
+        if not self._due:
+            # Woken at the call, the worker would wrestle with the rest of the tick for the interpreter.
+            self._due = True
+            self._loop.call_soon(self._start)
         return call.future
 
     async def drained(self) -> None:
         """Take no more calls, and return when those made are done and every thread has ended."""
         self._closed = True
-        if self._calls or len(self._resting) < len(self._workers):
+        if self._due or self._calls or len(self._resting) < len(self._workers):
             self._empty = self._loop.create_future()
             await self._empty
         self.stop()
@@ -151,6 +152,25 @@ class Lane:
             worker.wake()
         self._resting.clear()
 
+    def _start(self) -> None:
+        self._due = False
+        busy = len(self._workers) - len(self._resting)
+        if busy == 0:
+            self._wake()
+        elif self._stuck is None and busy < self._most:
+            self._watch_for_stuck()
+
+    def _watch_for_stuck(self) -> None:
+        head = self._head()
+        if head is not None:
+            self._stuck = self._loop.call_later(STUCK_SECONDS, self._check_stuck, head)
+
+    def _head(self) -> Call | None:
+        try:
+            return self._calls[0]
+        except IndexError:  # a worker was faster
+            return None
+
     def _wake(self) -> None:
         if self._resting:
             self._resting.pop().wake()
@@ -161,22 +181,23 @@ class Lane:
         """Add a thread if the queue has not moved since; look again while it may come to that."""
         self._stuck = None
         busy = len(self._workers) - len(self._resting)
-        if not self._calls or busy >= self._most:
-            return
-        if self._calls[0] is head or busy == 0:
+        if busy < self._most and self._head() is head:
             self._wake()
-        if busy + 1 < self._most:
-            self._stuck = self._loop.call_later(STUCK_SECONDS, self._check_stuck, self._calls[0])
+            busy += 1
+        if busy < self._most:
+            self._watch_for_stuck()
 
     def _complete(self, outcomes: list[_Outcome], worker: _Worker | None) -> None:
-        for call, value, error in outcomes:
-            future = call.future
+        for future, value, error in outcomes[:PORTION]:
             if future.cancelled():
                 pass
             elif error is None:
                 future.set_result(value)
             else:
                 future.set_exception(error)
+        if len(outcomes) > PORTION:
+            self._loop.call_soon(self._complete, outcomes[PORTION:], worker)
+            return
         if worker is None:
             return
         if self._calls or worker.stopping:

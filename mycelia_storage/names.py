@@ -154,11 +154,15 @@ def _encode_part(part: object) -> str:
 
 def _decode_part(part: str) -> str | int:
     kind, body = part[:1], part[1:]
+    decoded: str | int | None = None
     if kind == "s":
-        return body.replace("\x02\x02", "\x01").replace("\x02\x03", "\x02")
-    if kind == "i" and len(body) == 16:
+        decoded = body.replace("\x02\x02", "\x01").replace("\x02\x03", "\x02")
+    elif kind == "i" and len(body) == 16:
         try:
-            return int(body, 16) - 2**63
+            decoded = int(body, 16) - 2**63
         except ValueError:
             pass
-    raise InvalidKey("this key is not a composite key")
+    # Other spellings of a part (capital hex digits, a lone U+0002) come from elsewhere.
+    if decoded is None or _encode_part(decoded) != part:
+        raise InvalidKey("this key is not a composite key")
+    return decoded

@@ -14,8 +14,7 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
     >>> compile_pattern("a[1]*?")("a[1]b")
     True
     """
-    if not isinstance(pattern, str):
-        raise InvalidInput(f"a pattern is a string, not {type(pattern).__name__}")
+    check_pattern(pattern)
     first, *rest = [re.escape(part).replace(r"\?", ".") for part in re.split(r"\*+", pattern)]
     if not rest:
         expression = first
@@ -27,14 +26,20 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
     return lambda key: fullmatch(key) is not None
 
 
+def check_pattern(pattern: object) -> str:
+    """Return the pattern, or raise InvalidInput for what is no string."""
+    if not isinstance(pattern, str):
+        raise InvalidInput(f"a pattern is a string, not {type(pattern).__name__}")
+    return pattern
+
+
 def literal_prefix(pattern: str) -> str:
     """The part before the first wildcard.
 
     >>> literal_prefix("conv-26/D1:*")
     'conv-26/D1:'
     """
-    if not isinstance(pattern, str):
-        raise InvalidInput(f"a pattern is a string, not {type(pattern).__name__}")
+    check_pattern(pattern)
     return re.split(r"[*?]", pattern, maxsplit=1)[0]
 
 

@@ -27,6 +27,7 @@ from mycelia_storage import (
     TransactionError,
     where,
 )
+from mycelia_storage.aio import AsyncTransaction
 
 Opener = Callable[[], StorageBackend]
 
@@ -183,6 +184,12 @@ def test_run_carries_a_layer(opener: Opener) -> None:
 # -- transactions ------------------------------------------------------------------------------------------------------
 
 
+async def set_and_fail(db: AsyncStorage | AsyncTransaction, error: type[Exception]) -> None:
+    async with db.transaction() as inner:
+        await inner.set("a", 9)
+        raise error
+
+
 def test_a_transaction_commits_rolls_back_and_nests(opener: Opener) -> None:
     async def main() -> None:
         async with AsyncStorage(opener()) as db:
@@ -191,15 +198,11 @@ def test_a_transaction_commits_rolls_back_and_nests(opener: Opener) -> None:
                 assert await tx.get("a") == 1
                 assert await db.get("a") is None
                 with pytest.raises(KeyError):
-                    async with tx.transaction() as inner:
-                        await inner.set("a", 2)
-                        raise KeyError
+                    await set_and_fail(tx, KeyError)
                 assert await tx.get("a") == 1
             assert await db.get("a") == 1
             with pytest.raises(ZeroDivisionError):
-                async with db.transaction() as tx:
-                    await tx.set("a", 9)
-                    raise ZeroDivisionError
+                await set_and_fail(db, ZeroDivisionError)
             assert await db.get("a") == 1
             with pytest.raises(TransactionError):
                 await tx.set("a", 3)
@@ -283,7 +286,7 @@ def test_those_behind_a_busy_write_have_waited_as_long(sqlite_path: Path) -> Non
     run(main)
 
 
-def test_a_slow_read_does_not_hold_up_the_others(opener: Opener) -> None:
+def test_a_slow_read_does_not_hold_up_the_others() -> None:
     gate = threading.Event()
 
     class Slow(MemoryStorageBackend):

@@ -93,9 +93,17 @@ def test_the_table_marks_what_beats_ours() -> None:
 def test_growth_compares_us_with_the_floor(tmp_path: Path) -> None:
     out = tmp_path / "growth.json"
     growth.main(["--sizes", "50,200", "--rounds", "1", "--out", str(out)])
-    grown = json.loads(out.read_text())["growth"]
-    assert set(grown) == set(growth.SLICES)
-    assert all(set(row) == {"floor", "ours", "ratio"} for row in grown.values())
+    rows = json.loads(out.read_text())["results"]
+    assert set(rows) == set(growth.SLICES)
+    assert all(set(row["growth"]) == {"floor", "ours"} and row["growth_ratio"] > 0 for row in rows.values())
+
+
+def test_growth_is_taken_from_the_ratios_within_a_round() -> None:
+    samples = {10: {"floor": [1000, 4000], "ours": [2000, 8000]}, 100: {"floor": [2000, 9000], "ours": [6000, 27000]}}
+    row = growth.summarise(samples)
+    assert row["ratio"] == {10: 2.0, 100: 3.0}
+    assert row["growth_ratio"] == 1.5
+    assert row["cpu_us"]["floor"] == {10: 2.5, 100: 5.5}
 
 
 def test_reads_beside_a_busy_thread_are_counted(tmp_path: Path) -> None:

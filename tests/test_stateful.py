@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -367,11 +366,10 @@ def _answer(call: Callable[[StorageBackend], Any], side: StorageBackend) -> Any:
 
 def _shown(entries: Any) -> list[Any]:
     """Entries without versions and times. ``repr`` tells true from 1 from 1.0."""
-    found = [
+    return [
         (entry.key, repr(entry.value), entry.metadata, entry.expires_at is not None, entry.created_at == 1000)
         for entry in entries
     ]
-    return found
 
 
 def _without_time(info: Any) -> Any:

@@ -11,7 +11,7 @@ for it ports line by line; see :mod:`mycelia_storage.hooks.facet`.
 
 from __future__ import annotations
 
-from . import storage_contract
+from . import storage_contract as storage_contract
 from .contexts import use_memory_storage, use_sqlite_storage, use_storage
 from .facet import StorageFacet
 from .results import Result

@@ -271,14 +271,14 @@ class StorageFacet:
         return Result(data=id, transactionId=id, transaction_id=id)
 
     @facet_method
-    async def commit(self, target: Target, transaction_id: object) -> Result:  # noqa: ARG002
+    async def commit(self, target: Target, transaction_id: object) -> Result:
         transaction = self._open(transaction_id)
         del self._transactions[transaction.id]
         await transaction.commit()
         return Result()
 
     @facet_method
-    async def rollback(self, target: Target, transaction_id: object) -> Result:  # noqa: ARG002
+    async def rollback(self, target: Target, transaction_id: object) -> Result:
         transaction = self._open(transaction_id)
         del self._transactions[transaction.id]
         await transaction.rollback()
@@ -292,7 +292,7 @@ class StorageFacet:
         return Result(data=status, **status._asdict())
 
     @facet_method
-    async def close(self, target: Target) -> Result:  # noqa: ARG002
+    async def close(self, target: Target) -> Result:
         self._transactions.clear()
         await self._storage.close()
         return Result()

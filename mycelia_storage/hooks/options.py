@@ -37,16 +37,15 @@ def facet_method(method: Method) -> Method:
     signature = inspect.signature(method)
     own = list(signature.parameters.values())
     positional = [p for p in own[2:] if p.kind is p.POSITIONAL_OR_KEYWORD]
-    first_optional = [p.default is not p.empty for p in positional].index(True) if _has_default(positional) else None
     known = {p.name for p in own[2:]}
 
     @wraps(method)
     async def call(self: Any, /, *args: Any, options: Mapping[str, Any] | None = None, **kwargs: Any) -> Result:
-        given, options = _split(method.__name__, args, options, len(positional), first_optional)
+        given, options = _split(method.__name__, args, options, len(positional))
         named = {} if options is None else {snake_case(name): value for name, value in options.items()}
         named.update((snake_case(name), value) for name, value in kwargs.items())
-        transaction = named.pop("transaction", None) or named.pop("transaction_id", None)
-        named.pop("transaction_id", None)
+        ids = [named.pop(name) for name in ("transaction", "transaction_id") if name in named and name not in known]
+        transaction = next((id for id in ids if id is not None), None)
         unknown = named.keys() - known
         if unknown:
             raise TypeError(f"{method.__name__}() has no option {', '.join(map(repr, sorted(unknown)))}")
@@ -59,22 +58,14 @@ def facet_method(method: Method) -> Method:
     return call
 
 
-def _has_default(parameters: list[inspect.Parameter]) -> bool:
-    return any(p.default is not p.empty for p in parameters)
-
-
 def _split(
-    name: str,
-    args: tuple[Any, ...],
-    options: Mapping[str, Any] | None,
-    places: int,
-    first_optional: int | None,
+    name: str, args: tuple[Any, ...], options: Mapping[str, Any] | None, places: int
 ) -> tuple[tuple[Any, ...], Mapping[str, Any] | None]:
     """The arguments proper, and the options from wherever they were given."""
     if len(args) == places + 1 and options is None and (args[-1] is None or isinstance(args[-1], Mapping)):
         return args[:-1], args[-1]
-    # list({"namespace": "users"}): options in the place of an optional pattern.
-    if first_optional is not None and name == "list" and len(args) == 1 and isinstance(args[0], Mapping):
+    # list({"namespace": "users"}): no pattern is a mapping, so these are the options.
+    if name == "list" and options is None and len(args) == 1 and isinstance(args[0], Mapping):
         return (), args[0]
     if len(args) > places:
         raise TypeError(f"{name}() takes {places} arguments and a mapping of options, {len(args)} were given")

@@ -89,7 +89,7 @@ class MemoryStorageBackend(MemoryWrites):
 
     # -- transactions ----------------------------------------------------------------------------------------------
 
-    def _begin(self, read_only: bool, isolation: str, bound: bool) -> Transaction:  # noqa: ARG002
+    def _begin(self, read_only: bool, isolation: str, bound: bool) -> Transaction:
         if read_only:
             claim = Claim()
             claim.start(self.settings.transaction_timeout)

@@ -127,7 +127,7 @@ class MemoryTransaction(MemoryWrites, Transaction):
             work.state = draft.state
             return result
 
-    def _begin(self, read_only: bool, isolation: str, bound: bool) -> MemoryTransaction:  # noqa: ARG002
+    def _begin(self, read_only: bool, isolation: str, bound: bool) -> MemoryTransaction:
         with self._work.lock:
             self._check()
             return MemoryTransaction(self._work, read_only=read_only or self._read_only)

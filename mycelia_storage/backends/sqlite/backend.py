@@ -382,7 +382,7 @@ class SQLiteStorageBackend(SQLiteReads):
         exist_ok: bool = False,
         track_changes: bool = False,
     ) -> None:
-        checked, stored = check_namespace(name), encode_metadata(metadata)
+        checked, stored = check_namespace(name), None if metadata is None else encode_metadata(metadata) or "{}"
         self._write(lambda writer: writer.create_namespace(checked, stored, exist_ok, track_changes))
 
     def delete_namespace(self, name: Namespace, *, recursive: bool = False) -> int:
@@ -466,10 +466,10 @@ class SQLiteStorageBackend(SQLiteReads):
     # -- care ------------------------------------------------------------------------------------------------------
 
     def get_status(self) -> Status:
-        return care.status(self)
+        return care.status(self, self._rows)
 
     def check(self) -> CheckReport:
-        return care.check(self)
+        return care.check(self, self._rows)
 
     def backup(
         self, path: str | Path, *, overwrite: bool = False, progress: Callable[[int, int], None] | None = None

@@ -14,6 +14,7 @@ import apsw
 
 from ...contract import CheckReport, Status
 from ...errors import InvalidInput, StorageError, StorageFull
+from .change_log import Rows
 from .connections import open_connection
 from .driver_errors import translate
 from .reading import now_ms
@@ -26,8 +27,10 @@ _ENTRIES: Final = """SELECT (SELECT count(*) FROM storage_entries)
 _NAMESPACES: Final = "SELECT count(*) FROM storage_namespaces"
 _HOMELESS: Final = """SELECT DISTINCT namespace FROM storage_entries
 WHERE namespace NOT IN (SELECT name FROM storage_namespaces) LIMIT 20"""
-_BAD_JSON: Final = """SELECT namespace, key FROM storage_entries
-WHERE (typeof(value) = 'text' AND NOT json_valid(value)) OR typeof(value) NOT IN ('text', 'blob') OR (metadata IS NOT NULL AND NOT json_valid(metadata)) LIMIT 20"""
+_BAD_JSON: Final = (
+    "SELECT namespace, key FROM storage_entries WHERE (typeof(value) = 'text' AND NOT json_valid(value))"
+    " OR typeof(value) NOT IN ('text', 'blob') OR (metadata IS NOT NULL AND NOT json_valid(metadata)) LIMIT 20"
+)
 _BAD_VERSIONS: Final = "SELECT namespace, key FROM storage_entries WHERE version < 1 LIMIT 20"
 _LOST_INDEXES: Final = """SELECT namespace, name FROM storage_indexes
 WHERE sql_name NOT IN (SELECT name FROM sqlite_schema WHERE type = 'index')"""
@@ -35,13 +38,13 @@ WHERE sql_name NOT IN (SELECT name FROM sqlite_schema WHERE type = 'index')"""
 _BACKUP_PAGES: Final = 1_000
 
 
-def status(storage: SQLiteStorageBackend) -> Status:
-    """The storage at a glance; raises only StorageClosed."""
+def status(storage: SQLiteStorageBackend, rows: Rows) -> Status:
+    """The storage at a glance, counted through ``rows``; raises only StorageClosed."""
     problem = storage._last_error
     entries = namespaces = 0
     try:
-        entries = int(storage._rows(_ENTRIES, (now_ms(),))[0][0])
-        namespaces = int(storage._rows(_NAMESPACES, ())[0][0])
+        entries = int(rows(_ENTRIES, (now_ms(),))[0][0])
+        namespaces = int(rows(_NAMESPACES, ())[0][0])
         if _has_moved(storage):
             problem = f"the file {storage.path!r} was moved or deleted while open: what is written now is lost"
     except StorageError as error:
@@ -72,15 +75,15 @@ def status(storage: SQLiteStorageBackend) -> Status:
     )
 
 
-def check(storage: SQLiteStorageBackend) -> CheckReport:
+def check(storage: SQLiteStorageBackend, rows: Rows) -> CheckReport:
     """Read the whole file: pages, indexes against rows, JSON, and that everything has its namespace."""
     problems: list[str] = []
     try:
-        problems += [line for (line,) in storage._rows("PRAGMA integrity_check(100)", ()) if line != "ok"]
-        problems += [f"namespace {name!r} is not registered" for (name,) in storage._rows(_HOMELESS, ())]
+        problems += [line for (line,) in rows("PRAGMA integrity_check(100)", ()) if line != "ok"]
+        problems += [f"namespace {name!r} is not registered" for (name,) in rows(_HOMELESS, ())]
         for sql, fault in ((_BAD_JSON, "is damaged"), (_BAD_VERSIONS, "has no valid version")):
-            problems += [f"the entry {key!r} in namespace {name!r} {fault}" for name, key in storage._rows(sql, ())]
-        problems += [f"index {name!r} of namespace {ns!r} is gone" for ns, name in storage._rows(_LOST_INDEXES, ())]
+            problems += [f"the entry {key!r} in namespace {name!r} {fault}" for name, key in rows(sql, ())]
+        problems += [f"index {name!r} of namespace {ns!r} is gone" for ns, name in rows(_LOST_INDEXES, ())]
         if _has_moved(storage):
             problems.append(f"the file {storage.path!r} was moved or deleted while open")
     except StorageError as error:

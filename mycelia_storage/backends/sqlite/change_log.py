@@ -21,7 +21,7 @@ APPEND_STORED: Final = """INSERT INTO storage_changes (namespace, key, operation
 SELECT namespace, key, 'set', version, ?3 FROM storage_entries WHERE namespace = ?1 AND key = ?2"""
 
 _COLUMNS: Final = "seq, namespace, key, operation, version, at"
-_PRUNED_IN: Final = "SELECT pruned_through FROM storage_namespaces WHERE name = ?"
+_PRUNED_IN: Final = "SELECT pruned_through FROM storage_namespaces WHERE name = ? AND track_changes = 1"
 _PRUNED: Final = """SELECT max((SELECT max(pruned_through) FROM storage_namespaces),
 (SELECT value FROM storage_state WHERE name = 'pruned_through'))"""
 _LAST_SEQ: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'storage_changes'"

@@ -19,7 +19,7 @@ from ...errors import KeyNotFound, StorageCorrupt
 from ...filters import FilterInput, SortInput, match, parse_filter, parse_sort
 from ...indexes import Index, index_from_json
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_keys, check_namespace
-from ...patterns import compile_pattern, is_prefix_pattern, literal_prefix, prefix_end, to_like
+from ...patterns import check_pattern, compile_pattern, is_prefix_pattern, literal_prefix, prefix_end, to_like
 from ...values import decode_metadata, decode_value
 from . import change_log
 from .filter_sql import compile_query
@@ -185,7 +185,7 @@ class SQLiteReads(StorageBackend):
         parameters: Values = [name, now_ms()]
         where, matches = "", None
         if pattern is not None:
-            prefix, whole = _literal_range(pattern)
+            prefix, whole = _literal_range(check_pattern(pattern))
             where = _add_range(where, parameters, prefix, None, None)
             if not whole:
                 matches = compile_pattern(pattern)

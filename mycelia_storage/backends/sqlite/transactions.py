@@ -28,6 +28,7 @@ from ...errors import StorageError, StorageReadOnly, TransactionError, Transacti
 from ...indexes import Index
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...values import encode_metadata
+from . import care
 from .driver_errors import translate
 from .reading import Row, Rows, SQLiteReads
 from .writing import EntryWriter, entry_row
@@ -301,7 +302,7 @@ class SQLiteTransaction(SQLiteReads, Transaction):
         exist_ok: bool = False,
         track_changes: bool = False,
     ) -> None:
-        checked, stored = check_namespace(name), encode_metadata(metadata)
+        checked, stored = check_namespace(name), None if metadata is None else encode_metadata(metadata) or "{}"
         self._write(lambda writer: writer.create_namespace(checked, stored, exist_ok, track_changes))
 
     def delete_namespace(self, name: Namespace, *, recursive: bool = False) -> int:
@@ -319,7 +320,7 @@ class SQLiteTransaction(SQLiteReads, Transaction):
     # -- care ------------------------------------------------------------------------------------------------------
 
     def get_status(self) -> Status:
-        return self._storage.get_status()
+        return care.status(self._storage, self._rows)
 
     def check(self) -> CheckReport:
-        return self._storage.check()
+        return care.check(self._storage, self._rows)

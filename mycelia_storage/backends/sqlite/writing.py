@@ -58,6 +58,8 @@ expires_at = excluded.expires_at"""
 
 QUICK_DELETE: Final = """DELETE FROM storage_entries WHERE namespace = ?1 AND key = ?2 AND version < ?3
 AND expires_at IS NULL AND (SELECT track_changes FROM storage_namespaces WHERE name = ?1) = 0"""
+FIND_TO_SET: Final = """SELECT track_changes, version_floor,
+(SELECT version FROM storage_entries WHERE namespace = ?1 AND key = ?2) FROM storage_namespaces WHERE name = ?1"""
 FIND: Final = "SELECT version, expires_at FROM storage_entries WHERE namespace = ? AND key = ?"
 _DELETE: Final = "DELETE FROM storage_entries WHERE namespace = ? AND key = ?"
 _RAISE_FLOOR: Final = "UPDATE storage_namespaces SET version_floor = max(version_floor, ?2) WHERE name = ?1"
@@ -67,8 +69,10 @@ _SET_METADATA: Final = """UPDATE storage_entries SET metadata = ?3, updated_at =
 WHERE namespace = ?1 AND key = ?2"""
 
 _FIND_NAMESPACE: Final = "SELECT track_changes FROM storage_namespaces WHERE name = ?"
-_ADD_NAMESPACE: Final = """INSERT INTO storage_namespaces (name, metadata, created_at, track_changes, version_floor)
-SELECT ?1, ?2, ?3, ?4, value FROM storage_state WHERE name = 'version_floor'"""
+_ADD_NAMESPACE: Final = """INSERT INTO storage_namespaces
+(name, metadata, created_at, track_changes, version_floor, pruned_through) VALUES (?1, ?2, ?3, ?4,
+(SELECT value FROM storage_state WHERE name = 'version_floor'),
+(SELECT value FROM storage_state WHERE name = 'pruned_through'))"""
 _CHANGE_NAMESPACE: Final = """UPDATE storage_namespaces
 SET metadata = coalesce(?2, metadata), track_changes = max(track_changes, ?3) WHERE name = ?1"""
 _FAMILY: Final = """SELECT name FROM storage_namespaces
@@ -96,6 +100,7 @@ _SQL_INDEXES: Final = (
     "SELECT name FROM sqlite_schema WHERE type = 'index' AND (name = ?1 OR name LIKE ?1 || '\\_%' ESCAPE '\\')"
 )
 
+_EXPIRED_IN: Final = "SELECT key FROM storage_entries WHERE expires_at <= ? AND namespace = ?"
 _EXPIRED: Final = "SELECT namespace, key, version FROM storage_entries WHERE expires_at <= ? LIMIT ?"
 
 _CHUNK_ITEMS: Final = 1_000
@@ -130,18 +135,32 @@ class EntryWriter:
 
     def put(self, row: _Row, overwrite: bool = True, if_version: int | None = None) -> int:
         """Store an entry with every rule of ``set``; its new version. ``row``: the first six parameters of SET_ROW."""
+        try:
+            return self._put(row, overwrite, if_version)
+        except UniqueViolation:
+            # An expired entry is as good as gone, so it is in nobody's way.
+            if not self._sweep_namespace(row[0]):
+                raise
+            return self._put(row, overwrite, if_version)
+
+    def _put(self, row: _Row, overwrite: bool, if_version: int | None) -> int:
         namespace, key, now = row[0], row[1], row[4]
         version = self._clock.tick()
         if not overwrite or if_version is not None:
             self._check_existing(namespace, key, now, overwrite, if_version)
         try:
-            self._cursor.execute(QUICK_SET, (*row, version))
-            if self._connection.changes():
-                return version
-            tracked = self._ensure_namespace(namespace)
-            version = max(version, self._floor(namespace) + 1)
-            for existing, _ in self.rows(FIND, (namespace, key)):
-                version = max(version, existing + 1)
+            if namespace not in self._appended:
+                self._cursor.execute(QUICK_SET, (*row, version))
+                if self._connection.changes():
+                    return version
+            found = self.rows(FIND_TO_SET, (namespace, key))
+            if found:
+                tracked, floor, existing = found[0]
+                version = max(version, floor + 1, (existing or 0) + 1)
+            else:
+                self.rows(_ADD_NAMESPACE, (namespace, None, now, 0))
+                tracked = False
+                version = max(version, self._floor(namespace) + 1)
             self._cursor.execute(SET_ROW, (*row, version))
         except apsw.Error as error:
             raise translate(error, _about(namespace, key), self._connection) from error
@@ -316,6 +335,12 @@ class EntryWriter:
             self._append(namespace, None, "clear", version, now)
         return int(live)
 
+    def _sweep_namespace(self, namespace: str) -> int:
+        expired = self.rows(_EXPIRED_IN, (now_ms(), namespace))
+        for (key,) in expired:
+            self.remove(namespace, key, None, "expire")
+        return len(expired)
+
     def sweep(self, limit: int) -> int:
         """Remove up to ``limit`` expired entries; how many."""
         expired = self.rows(_EXPIRED, (now_ms(), limit))
@@ -371,6 +396,8 @@ class EntryWriter:
         sql_name = f"mycelia_ix_{self.rows(_NEXT_INDEX)[0][0]:d}"
         statements = create_index_sql(sql_name, namespace, index)
         self._ensure_namespace(namespace)
+        if index.unique:
+            self._sweep_namespace(namespace)
         for sql in statements:
             self.rows(sql, (), f"index {name!r} of namespace {namespace!r}")
         self.rows(_ADD_INDEX, (namespace, name, declaration, sql_name))
