@@ -94,7 +94,8 @@ def _scanned_per_second(engine: Engine, seconds: float) -> float:
     """Entries drawn per second, from one scan after the other until the time is up."""
     seen, started = 0, time.perf_counter()
     while True:
-        for seen, _entry in enumerate(engine.scan(), seen + 1):  # noqa: B007
+        for _entry in engine.scan():
+            seen += 1
             if (passed := time.perf_counter() - started) >= seconds:
                 return round(seen / passed, 1)
 

@@ -108,7 +108,7 @@ def measure(engines: Sequence[type[Engine]], data: Dataset, folder: Path, rounds
 
 
 def summarise(by_size: dict[int, dict[str, list[int]]]) -> dict[str, Any]:
-    """Of one slice: each engine's microseconds by size and growth, our ratio by size and our growth over the floor's."""
+    """Of one slice: each engine's microseconds by size and growth, and our ratio and growth against the floor."""
     small, large = min(by_size), max(by_size)
     times = {
         engine: {size: median(figures[engine]) / 1000 for size, figures in by_size.items()} for engine in by_size[small]

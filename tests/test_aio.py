@@ -70,7 +70,7 @@ def test_every_contract_method_is_awaitable_with_its_signature() -> None:
         mine = getattr(AsyncStorage, name)
         theirs = inspect.signature(method).parameters
         assert list(inspect.signature(mine).parameters) == list(theirs), name
-        kinds = (inspect.iscoroutinefunction(mine), inspect.isasyncgenfunction(mine), name == "transaction")
+        kinds = (inspect.iscoroutinefunction(mine), inspect.isasyncgenfunction(mine), name in ("get", "transaction"))
         assert any(kinds), name
 
 
@@ -125,6 +125,30 @@ def test_gathered_gets_each_get_their_own_answer(opener: Opener) -> None:
             first, second = await asyncio.gather(db.get("k3"), db.get("k3"))
             first.append("changed")
             assert second == [3]
+
+    run(main)
+
+
+def test_get_is_good_for_everything_that_awaits(opener: Opener) -> None:
+    async def main() -> None:
+        async with AsyncStorage(opener()) as db:
+            await db.set("k", 1)
+            assert await asyncio.create_task(db.get("k")) == 1
+            assert await asyncio.wait_for(db.get("k"), 20) == 1
+            assert await asyncio.shield(db.get("k")) == 1
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(db.get(key)) for key in ("k", "no")]
+            assert [task.result() for task in tasks] == [1, None]
+            with pytest.raises(InvalidKey):
+                await asyncio.create_task(db.get(""))
+            with pytest.raises(InvalidKey):
+                await db.get([])  # type: ignore[arg-type]
+            cancelled = asyncio.create_task(db.get("k"))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+            assert await db.get("k") == 1
 
     run(main)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Final
 
-from .engine import Engine as Engine
-from .engine import Unsupported as Unsupported
+from .engine import Engine as Engine, Unsupported as Unsupported
 
 _HOMES: Final = {
     "floor": "floor:Floor",

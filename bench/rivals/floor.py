@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class Floor(Engine):
         for setting in sql.SETTINGS:
             self.connection.execute(setting).fetchall()
         self.connection.execute(sql.SCHEMA)
-        self._execute = self.connection.cursor().execute
+        self._execute: Callable[..., Any] = self.connection.cursor().execute
         self._executemany = self.connection.cursor().executemany
 
     def get(self, key: str) -> Any:

@@ -31,7 +31,7 @@ class LangGraph(Engine):
         self.connection = sqlite3.connect(folder / "store.db", check_same_thread=False, isolation_level=None)
         self.connection.execute("PRAGMA journal_mode = WAL")
         self.connection.execute("PRAGMA synchronous = NORMAL")
-        self.store = SqliteStore(self.connection)
+        self.store: Any = SqliteStore(self.connection)
         self.store.setup()
 
     def get(self, key: str) -> Any:
@@ -60,13 +60,15 @@ class LangGraph(Engine):
         return sorted(item.key for item in self.store.search(_namespace(prefix), limit=_EVERYTHING))
 
     def scan(self) -> Sequence[Any]:
-        return self.store.search((ROOT,), limit=_EVERYTHING)
+        items: Sequence[Any] = self.store.search((ROOT,), limit=_EVERYTHING)
+        return items
 
     def create_index(self, field: str) -> None:
         raise Unsupported
 
     def query(self, field: str, value: Any) -> Sequence[Any]:
-        return self.store.search((ROOT,), filter={field: value}, limit=_EVERYTHING)
+        items: Sequence[Any] = self.store.search((ROOT,), filter={field: value}, limit=_EVERYTHING)
+        return items
 
     def close(self) -> None:
         self.connection.close()

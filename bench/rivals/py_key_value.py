@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from key_value.aio.stores.base import BaseStore
+from key_value.aio.stores.base import BaseContextManagerStore
 
 from .engine import Engine
 
@@ -32,7 +32,7 @@ class _KeyValue(Engine):
         super().__init__(folder)
         self.store = self.open(folder)
 
-    def open(self, folder: Path) -> BaseStore:
+    def open(self, folder: Path) -> BaseContextManagerStore:
         raise NotImplementedError
 
     def get(self, key: str) -> Any:
@@ -61,7 +61,7 @@ class KeyValueDisk(_KeyValue):
     durability = "WAL, synchronous NORMAL"
     packages = ("py-key-value-aio", "diskcache")
 
-    def open(self, folder: Path) -> BaseStore:
+    def open(self, folder: Path) -> BaseContextManagerStore:
         from key_value.aio.stores.disk import DiskStore
 
         return DiskStore(directory=folder)
@@ -72,7 +72,7 @@ class KeyValueRocksDB(_KeyValue):
     durability = "log written, not synced"
     packages = ("py-key-value-aio", "rocksdict")
 
-    def open(self, folder: Path) -> BaseStore:
+    def open(self, folder: Path) -> BaseContextManagerStore:
         from key_value.aio.stores.rocksdb import RocksDBStore
 
         with warnings.catch_warnings():

@@ -19,7 +19,7 @@ class RocksDict(Engine):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.database = Rdict(str(folder), Options(raw_mode=True))
+        self.database: Any = Rdict(str(folder), Options(raw_mode=True))
 
     def get(self, key: str) -> Any:
         data = self.database.get(key.encode())

@@ -24,7 +24,7 @@ class SqliteUtils(Engine):
         self.database = Database(folder / "table.db")
         self.database.enable_wal()
         self.database.conn.execute("PRAGMA synchronous = NORMAL")
-        self.table: Any = self.database["entries"]
+        self.table: Any = self.database.table("entries")
         self.table.create({"key": str, "value": str}, pk="key")
 
     def get(self, key: str) -> Any:

@@ -102,6 +102,21 @@ class BatchContract(ContractCase):
         assert isinstance(errors["default", "timed"], InvalidInput)
         assert storage.list() == ["old"]
 
+    def test_every_bad_key_is_named_whatever_is_wrong_with_it(self, storage: StorageBackend) -> None:
+        storage.create_index("default", FieldIndex("mail", unique=True))
+        storage.set("old", {"mail": "x"})
+        items: list[Any] = [("nan", float("nan")), ("old", 2), ("new", 1), ("new", 2), ("mail", {"mail": "x"}), ("", 1)]
+        with pytest.raises(BatchError) as caught:
+            storage.set_many(items, overwrite=False)
+        assert {key: type(error) for (_, key), error in caught.value.errors.items()} == {
+            "nan": InvalidValue,
+            "old": KeyExists,
+            "new": KeyExists,
+            "mail": UniqueViolation,
+            "": InvalidKey,
+        }
+        assert storage.list() == ["old"]
+
     def test_without_atomic_the_good_items_are_written(self, storage: StorageBackend) -> None:
         result = storage.set_many([("a", 1), ("bad", {1}), 5, ("b", 2)], atomic=False)  # type: ignore[list-item]
         assert result.written == 2

@@ -61,3 +61,20 @@ def test_readers_in_other_processes_never_see_half_a_transaction(tmp_path: Path,
         assert reader.end() == 0
         assert found["torn"] == 0
         assert found["reads"] > 1
+
+
+def test_paging_from_the_start_never_expires_its_own_cursor(tmp_path: Path) -> None:
+    """A quiet namespace keeps changes older than what retention took from a busy one."""
+    with closing(SQLiteStorageBackend({"dbPath": str(tmp_path / "s.db"), "change_retention": 3})) as storage:
+        for name in ("quiet", "busy"):
+            storage.create_namespace(name, track_changes=True)
+        storage.set("k", 1, namespace="quiet")
+        for number in range(12):
+            storage.set(f"k{number}", 1, namespace="busy")
+        keys = []
+        page = storage.changes(limit=1)
+        while page.changes:
+            keys += [change.key for change in page.changes]
+            page = storage.changes(since=page.cursor, limit=1)
+        assert keys[-3:] == ["k9", "k10", "k11"]
+        assert [change.key for change in storage.changes(namespace="quiet").changes] == ["k"]

@@ -55,6 +55,7 @@ T = TypeVar("T")
 
 _CLOSED_UNDER_US = (apsw.ConnectionClosedError, apsw.CursorClosedError)
 _ENDED_IDS_KEPT = 1_000
+_COMMITS_A_LOOK = 64
 
 
 class SQLiteStorageBackend(SQLiteReads):
@@ -127,6 +128,7 @@ class SQLiteStorageBackend(SQLiteReads):
         self._lock = FairLock()
         self._owner: int | None = None
         self._busy_until: float | None = None
+        self._until_checkpoint = _COMMITS_A_LOOK
         self._session: Session | None = None
         self._snapshots: set[Session] = set()
         self._idle_snapshots: list[apsw.Connection] = []
@@ -216,7 +218,7 @@ class SQLiteStorageBackend(SQLiteReads):
 
     def _use_writer(self, connection: apsw.Connection) -> None:
         connection.set_busy_handler(self._poll_lock)
-        connection.set_wal_hook(self._after_commit)
+        connection.wal_autocheckpoint(0)
         settings = self.settings
         self._writer = EntryWriter(connection, self._clock, settings.change_retention, settings.change_retention_age)
         self._writer_connection = connection
@@ -230,15 +232,23 @@ class SQLiteStorageBackend(SQLiteReads):
         time.sleep(random.uniform(0.0004, 0.0016))
         return True
 
-    def _after_commit(self, connection: apsw.Connection, database: str, pages: int) -> int:
-        if pages >= self.settings.checkpoint_pages:
-            try:
-                connection.wal_checkpoint(database, apsw.SQLITE_CHECKPOINT_PASSIVE)
-            except apsw.BusyError:
-                pass  # another connection is at it
-            except apsw.Error as error:
-                self._last_error = f"checkpoint: {error}"
-        return apsw.SQLITE_OK
+    def _checkpoint_if_due(self) -> None:
+        """Move the WAL into the main file once it has grown enough. The lock is held.
+
+        SQLite would do this itself, but swallows the errors; a hook on every commit costs a tenth of a small write.
+        """
+        self._until_checkpoint = _COMMITS_A_LOOK
+        connection = self._writer_connection
+        if connection is None or self.journal_mode != "wal":
+            return
+        try:
+            pages, _ = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
+            if pages >= self.settings.checkpoint_pages:
+                connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.BusyError:
+            pass  # another connection is at it
+        except apsw.Error as error:
+            self._last_error = f"checkpoint: {error}"
 
     def _begin_write(self) -> EntryWriter:
         """Take the lock and begin; every call is followed by :meth:`_end_write` or :meth:`_undo_write`."""
@@ -259,13 +269,17 @@ class SQLiteStorageBackend(SQLiteReads):
             raise
         return self._writer
 
-    def _end_write(self) -> None:
+    def _end_write(self, pages: int = _COMMITS_A_LOOK) -> None:
+        """Commit and free the lock; ``pages`` is a guess of how much the WAL grew."""
         try:
             self._writer_execute("COMMIT")
         except apsw.Error as error:
-            raise translate(error, "commit", self._writer_connection) from error
-        finally:
             self._undo_write()
+            raise translate(error, "commit", self._writer_connection) from error
+        self._until_checkpoint -= pages
+        if self._until_checkpoint < 0:
+            self._checkpoint_if_due()
+        self._lock.release()
 
     def _undo_write(self) -> None:
         """Roll back if a transaction is still open, and free the lock."""
@@ -335,7 +349,7 @@ class SQLiteStorageBackend(SQLiteReads):
         except BaseException:
             self._undo_write()
             raise
-        self._end_write()
+        self._end_write(1 + len(row[2]) // 4096)
         return version
 
     def delete(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE, if_version: int | None = None) -> bool:
@@ -415,6 +429,7 @@ class SQLiteStorageBackend(SQLiteReads):
         session = self._session
         self._session = self._owner = None
         self._forget(session)
+        self._checkpoint_if_due()
         self._lock.release()
 
     def _begin_snapshot(self) -> Transaction:

@@ -34,30 +34,31 @@ _NOTE_PRUNED: Final = "UPDATE storage_namespaces SET pruned_through = max(pruned
 
 def last_seq(rows: Rows) -> int:
     """The newest seq ever given, 0 for none."""
-    found = rows(_LAST_SEQ, ())
-    return int(found[0][0]) if found else 0
+    return _seq(rows(_LAST_SEQ, ()))
 
 
 def read_page(rows: Rows, namespace: str | None, since: int | None, limit: int) -> ChangePage:
     """A page of changes after ``since``. Raises CursorExpired, InvalidInput."""
     if since is not None and (not isinstance(since, int) or isinstance(since, bool) or since < 0):
         raise InvalidInput("a cursor is a whole number of at least 0")
-    after = since or 0
+    lost_sql, bound = (_PRUNED, ()) if namespace is None else (_PRUNED_IN, (namespace,))
+    # The start is above what any namespace has lost: a page begun below that would hand out an expired cursor.
+    after = _seq(rows(lost_sql, bound)) if since is None else since
     if namespace is None:
         sql = f"SELECT {_COLUMNS} FROM storage_changes WHERE seq > ? ORDER BY seq LIMIT ?"
-        found = rows(sql, (after, limit + 1))
-        pruned = rows(_PRUNED, ())
     else:
         sql = f"SELECT {_COLUMNS} FROM storage_changes WHERE namespace = ? AND seq > ? ORDER BY seq LIMIT ?"
-        found = rows(sql, (namespace, after, limit + 1))
-        pruned = rows(_PRUNED_IN, (namespace,))
+    found = rows(sql, (*bound, after, limit + 1))
     # Asked after the changes were read: what was pruned meanwhile is then seen here.
-    lost = int(pruned[0][0] or 0) if pruned else 0
+    lost = _seq(rows(lost_sql, bound))
     if since is not None and since < lost:
         raise CursorExpired(f"changes up to {lost} are no longer kept; the cursor stands at {since}")
     changes = [Change._make(row) for row in found[:limit]]
-    cursor = changes[-1].seq if changes else max(after, lost if since is None else 0)
-    return ChangePage(changes, cursor, len(found) > limit)
+    return ChangePage(changes, changes[-1].seq if changes else after, len(found) > limit)
+
+
+def _seq(found: list[tuple[Any, ...]]) -> int:
+    return int(found[0][0] or 0) if found else 0
 
 
 def prune(rows: Rows, namespace: str, keep: int, older_than: int | None) -> None:

@@ -43,6 +43,11 @@ class FairLock:
 
     def release(self) -> None:
         """Hand the lock to the longest waiter, or free it."""
+        if not self._waiting:
+            self._held.release()
+            # Somebody who came between these two lines found the lock held, and waits for nobody.
+            if not self._waiting or not self._held.acquire(False):
+                return
         with self._guard:
             if self._waiting:
                 self._waiting.popleft().release()
