@@ -39,13 +39,15 @@ from weakref import WeakSet
 from .contract import Change, ChangePage, Entry, StorageBackend, Transaction
 from .errors import StorageClosed, TransactionError
 from .lanes import Lane
-from .names import Namespace
+from .names import DEFAULT_NAMESPACE, Namespace
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 #: A cancelled ``watch`` leaves its thread after at most this many seconds.
 WATCH_SLICE: Final = 0.25
+
+_DEFAULT: Final = {"namespace": DEFAULT_NAMESPACE}
 
 #: Entries that ``scan`` fetches per hop.
 SCAN_PAGE: Final = 100
@@ -139,15 +141,18 @@ class _AsyncContract:
         return self._lane("reads")
 
     @wraps(StorageBackend.get)
-    def get(self, key: str, default: Any = None, *, namespace: Namespace = "default") -> Coroutine[Any, Any, Any]:
+    def get(
+        self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE
+    ) -> Coroutine[Any, Any, Any]:
         # No coroutine function: of the contract this is what gets gathered by the hundred, and a future costs less.
         args = (key,) if default is None else (key, default)
-        return self._reads().submit(self._get, args, {"namespace": namespace})
+        kwargs = _DEFAULT if namespace == DEFAULT_NAMESPACE else {"namespace": namespace}
+        return self._reads().submit(self._get, args, kwargs)
 
     async def scan(
         self,
         *,
-        namespace: Namespace = "default",
+        namespace: Namespace = DEFAULT_NAMESPACE,
         prefix: str = "",
         start: str | None = None,
         end: str | None = None,
@@ -228,7 +233,10 @@ class AsyncStorage(_AsyncContract):
         return self._bound
 
     def _reads(self) -> Lane:
-        return self._lanes().reads
+        lanes = self._bound
+        if lanes is None or lanes.loop is not asyncio.get_running_loop():
+            lanes = self._lanes()
+        return lanes.reads
 
     def _lane(self, name: str) -> Lane:
         lanes = self._lanes()

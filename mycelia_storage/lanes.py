@@ -224,7 +224,7 @@ class Lane:
         outcomes = self._outcomes
         for _ in range(min(len(outcomes), PORTION)):
             future, value, error, _undo = outcomes.popleft()
-            if future.cancelled():
+            if future.done():  # cancelled
                 pass
             elif error is None:
                 future.set_result(value)
@@ -290,19 +290,21 @@ class Lane:
 
     def _carry_out_merged(self, first: Call) -> Call | None:
         """One call of ``many`` for ``first`` and those like it that follow; the call after them, if it was taken."""
-        kwargs = first.kwargs
+        calls, one, kwargs = self._calls, self._one, first.kwargs
         group = {first.args[0]: first.future}
         other = None
         while len(group) < MERGED:
-            call = self._take()
-            if call is None:
+            try:
+                call = calls.popleft()
+            except IndexError:
                 break
+            future, function, args, its_kwargs, _, _ = call
             # Of two equal keys the second is read later: each caller owns what it gets.
-            if not self._can_merge(call) or call.kwargs != kwargs or call.args[0] in group:
+            fits = function is one and len(args) == 1 and its_kwargs == kwargs and type(args[0]) is str
+            if not fits or args[0] in group:
                 other = call
                 break
-            if not call.future.cancelled():
-                group[call.args[0]] = call.future
+            group[args[0]] = future
         assert self._many is not None
         try:
             found = self._many(group, **kwargs)

@@ -35,13 +35,14 @@ from mycelia_storage.indexes import FieldIndex
 EXPLORE = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
 
 PROFILE = settings(
-    max_examples=2_000 if EXPLORE else 120,
+    max_examples=2_000 if EXPLORE else 150,
     stateful_step_count=40,
     derandomize=not EXPLORE,
     database=None,
     deadline=None,
     print_blob=True,
-    suppress_health_check=list(HealthCheck),  phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate, Phase.shrink],
 )
 
 KEYS = ["a", "A", "a%", "a_", "ab", "a\\b", "é'\"", "\uffff"]

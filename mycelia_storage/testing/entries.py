@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -122,7 +123,7 @@ class EntryContract(ContractCase):
 
     @pytest.mark.parametrize("bad", [*BAD_NAMES, (), ("a", ""), ("a", 1)], ids=lambda bad: repr(bad)[:12])
     def test_namespace_rules_hold_everywhere(self, storage: StorageBackend, bad: Any) -> None:
-        calls = [
+        calls: list[Callable[[], object]] = [
             lambda: storage.get("k", namespace=bad),
             lambda: storage.get_entry("k", namespace=bad),
             lambda: storage.has("k", namespace=bad),
@@ -202,7 +203,7 @@ class EntryContract(ContractCase):
         before = storage.get_entry("k")
         for arguments in ({"overwrite": False}, {"if_version": 0}, {"if_version": 5}, {"ttl": 0}, {"metadata": [1]}):
             with pytest.raises((KeyExists, VersionConflict, InvalidInput)):
-                storage.set("k", 2, **arguments)  # type: ignore[arg-type]
+                storage.set("k", 2, **arguments)
         assert storage.get_entry("k") == before
 
     # -- compare-and-set -------------------------------------------------------------------------------------------

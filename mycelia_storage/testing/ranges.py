@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -83,7 +84,7 @@ class RangeContract(ContractCase):
 
     @pytest.mark.parametrize("bad", [-1, 1.5, True, "1"], ids=repr)
     def test_limit_and_offset_are_whole_numbers(self, storage: StorageBackend, bad: Any) -> None:
-        calls = [
+        calls: list[Callable[[], object]] = [
             lambda: storage.list(limit=bad),
             lambda: storage.list(offset=bad),
             lambda: storage.scan(limit=bad),

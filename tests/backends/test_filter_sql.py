@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import apsw
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mycelia_storage.backends.sqlite.filter_sql import Compiled, compile_query, create_index_sql
 from mycelia_storage.errors import InvalidFilter, InvalidInput

@@ -228,8 +228,8 @@ class EntryWriter:
         overwrite: bool,
         atomic: bool,
     ) -> BatchResult:
-        """``set_many``, in chunks of bounded size. An atomic batch with an error is only checked from there on, and
-        ends in BatchError; the caller then undoes what was written.
+        """``set_many``, in chunks of bounded size. An atomic batch with an error goes on, so that every bad key comes
+        to light, and ends in BatchError; the caller then undoes what was written.
         """
         errors: dict[tuple[str, str], StorageError] = {}
         written = 0
@@ -256,10 +256,9 @@ class EntryWriter:
             chunk.append(row)
             room -= len(row[2])
             if room < 0 or len(chunk) == _CHUNK_ITEMS:
-                if not (atomic and errors):
-                    written += self._put_chunk(chunk, errors, overwrite)
+                written += self._put_chunk(chunk, errors, overwrite)
                 chunk, room = [], _CHUNK_CHARS
-        if chunk and not (atomic and errors):
+        if chunk:
             written += self._put_chunk(chunk, errors, overwrite)
         if errors and atomic:
             raise BatchError(errors)

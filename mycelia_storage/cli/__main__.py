@@ -1,0 +1,5 @@
+"""``python -m mycelia_storage.cli``."""
+
+from . import main
+
+main()
