@@ -30,7 +30,11 @@ Stored = str | bytes
 
 _MIN_INT: Final = -(2**63)
 _MAX_INT: Final = 2**63 - 1
-_HARMLESS: Final = frozenset({str, bool, type(None)})
+_HARMLESS: Final = frozenset({str, int, bool, type(None)})
+_PLAIN_TYPES: Final = (
+    orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+)
+_STRICT: Final = _PLAIN_TYPES | orjson.OPT_STRICT_INTEGER
 _FLOAT_ONLY: Final = frozenset({float})
 _LONG_LIST: Final = 16
 
@@ -58,9 +62,31 @@ def encode_json(value: Any) -> str:
     elif kind is not str:
         _check_scalar(value)
     try:
-        return _dumps(value).decode()
+        return _dumps(value, option=_STRICT).decode()
+    except TypeError:
+        return _encode_exactly(value)
+
+
+def _encode_exactly(value: Any) -> str:
+    """The same for what the strict encoder refuses: mostly integers over 53 bits, which are storable up to 64."""
+    _check_integers(value)
+    try:
+        return _dumps(value, option=_PLAIN_TYPES).decode()
     except TypeError as error:
         raise InvalidValue(f"not storable as JSON: {error}") from None
+
+
+def _check_integers(value: Any) -> None:
+    kind = value.__class__
+    if kind is int:
+        if not _MIN_INT <= value <= _MAX_INT:
+            raise InvalidValue("an integer must fit in 64 bits with sign")
+    elif kind is list:
+        for member in value:
+            _check_integers(member)
+    elif kind is dict:
+        for member in value.values():
+            _check_integers(member)
 
 
 def encode_metadata(metadata: Any) -> str | None:
@@ -96,21 +122,15 @@ def copy_value(value: Any) -> Any:
     return decode_value(encode_value(value))
 
 
+# The walk looks for what the encoder would change without a word. It leaves to the encoder what that refuses by itself:
+# keys that are no plain strings, subclasses, dates, unknown types, large integers.
 # ``x - x == 0.0`` is false for NaN and infinity alone, and costs no call.
 
 
 def _check_dict(value: dict[Any, Any], depth: int) -> None:
-    for name, member in value.items():
-        if name.__class__ is not str:
-            raise InvalidValue("the keys of a JSON object are plain strings")
+    for member in value.values():
         kind = member.__class__
-        if (
-            kind is str
-            or (kind is int and _MIN_INT <= member <= _MAX_INT)
-            or (kind is float and member - member == 0.0)
-        ):
-            continue
-        if kind not in _HARMLESS:
+        if kind not in _HARMLESS and not (kind is float and member - member == 0.0):
             _check_member(member, kind, depth)
 
 
@@ -121,7 +141,7 @@ def _check_list(value: list[Any], depth: int) -> None:
             return
     for member in value:
         kind = member.__class__
-        if kind is not str and kind not in _HARMLESS:
+        if kind not in _HARMLESS:
             _check_member(member, kind, depth)
 
 
@@ -139,11 +159,8 @@ def _check_member(member: Any, kind: type, depth: int) -> None:
 
 def _check_scalar(value: Any) -> None:
     kind = value.__class__
-    if kind is int:
-        if not _MIN_INT <= value <= _MAX_INT:
-            raise InvalidValue("an integer must fit in 64 bits with sign")
-    elif kind is float:
+    if kind is float:
         if not isfinite(value):
             raise InvalidValue("NaN and infinity are not JSON")
-    elif kind is not str and kind is not bool and value is not None:
+    elif kind not in _HARMLESS:
         raise InvalidValue(f"{kind.__name__} is not storable; JSON data and bytes are")

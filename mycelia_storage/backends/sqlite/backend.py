@@ -56,6 +56,7 @@ T = TypeVar("T")
 _CLOSED_UNDER_US = (apsw.ConnectionClosedError, apsw.CursorClosedError)
 _ENDED_IDS_KEPT = 1_000
 _COMMITS_A_LOOK = 64
+_READS_BESIDE_A_WRITE = 50
 
 
 class SQLiteStorageBackend(SQLiteReads):
@@ -146,10 +147,25 @@ class SQLiteStorageBackend(SQLiteReads):
             self._readers.add(connection)
         cursor = connection.cursor()
         self._local.cursor = cursor
+        self._local.beside = 0
         return cursor
 
     def _read(self, sql: str, parameters: tuple[Any, ...], draw: Callable[[apsw.Cursor], T]) -> T:
-        """Run a statement on this thread's reader, once more if the connection was closed meanwhile (a fork)."""
+        """Run a statement on this thread's reader, once more if the connection was closed meanwhile (a fork).
+
+        The next reads of a thread that has written go to the writer's connection if nobody else needs it: a commit
+        empties the page cache of every other connection, the reader's included.
+        """
+        if getattr(self._local, "beside", 0) and self._lock.try_acquire():
+            self._local.beside -= 1
+            connection = self._writer_connection
+            try:
+                if connection is not None:
+                    return draw(self._writer_execute(sql, parameters))
+            except (apsw.Error, UnicodeDecodeError) as error:
+                raise translate(error, connection=connection) from error
+            finally:
+                self._lock.release()
         for last_try in (False, True):
             cursor = getattr(self._local, "cursor", None) or self._open_reader()
             try:
@@ -184,7 +200,8 @@ class SQLiteStorageBackend(SQLiteReads):
     def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
         name, key = check_namespace(namespace), check_key(key)
         try:
-            row = self._local.cursor.execute(GET, (name, key)).get
+            local = self._local
+            row = self._read(GET, (name, key), _flat) if local.beside else local.cursor.execute(GET, (name, key)).get
         except (AttributeError, *_CLOSED_UNDER_US):
             row = self._read(GET, (name, key), _flat)
         except (apsw.Error, UnicodeDecodeError) as error:
@@ -196,7 +213,10 @@ class SQLiteStorageBackend(SQLiteReads):
     def has(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> bool:
         parameters = (check_namespace(namespace), check_key(key), now_ms())
         try:
-            return self._local.cursor.execute(HAS, parameters).get is not None
+            local = self._local
+            if local.beside:
+                return self._read(HAS, parameters, _flat) is not None
+            return local.cursor.execute(HAS, parameters).get is not None
         except (AttributeError, *_CLOSED_UNDER_US):
             return self._read(HAS, parameters, _flat) is not None
         except apsw.Error as error:
@@ -205,7 +225,11 @@ class SQLiteStorageBackend(SQLiteReads):
     def get_entry(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Entry | None:
         name, key = check_namespace(namespace), check_key(key)
         try:
-            row = self._local.cursor.execute(GET_ENTRY, (name, key)).get
+            local = self._local
+            if local.beside:
+                row = self._read(GET_ENTRY, (name, key), _flat)
+            else:
+                row = local.cursor.execute(GET_ENTRY, (name, key)).get
         except (AttributeError, *_CLOSED_UNDER_US):
             row = self._read(GET_ENTRY, (name, key), _flat)
         except (apsw.Error, UnicodeDecodeError) as error:
@@ -259,6 +283,7 @@ class SQLiteStorageBackend(SQLiteReads):
             if self._writer_connection is None:
                 self._reopen_writer()
             self._writer_execute("BEGIN IMMEDIATE")
+            self._local.beside = _READS_BESIDE_A_WRITE
         except apsw.Error as error:
             self._lock.release()
             if self._closed:

@@ -33,7 +33,7 @@ from ...errors import (
     VersionConflict,
 )
 from ...indexes import FieldIndex, Index, index_from_json, index_to_json
-from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
+from ...names import DEFAULT_NAMESPACE, SAFE_KEY_CHARS, Namespace, check_key, check_namespace
 from ...values import decode_metadata, encode_metadata, encode_value
 from . import change_log
 from .driver_errors import translate
@@ -235,7 +235,7 @@ class EntryWriter:
         written = 0
         chunk: list[_Row] = []
         room = _CHUNK_CHARS
-        now = now_ms()
+        now, version = now_ms(), self._clock.tick()
         extra = encode_metadata(metadata)
         expires_at = None if check_ttl(ttl) is None else now + int(ttl * 1000)  # type: ignore[operator]
         for position, item in enumerate(batch_pairs(entries)):
@@ -243,18 +243,27 @@ class EntryWriter:
             try:
                 if item.__class__ is tuple and len(item) == 2:
                     key, value = item
-                    row = (namespace, check_key(key), encode_value(value), extra, now, expires_at)
+                    if (
+                        key.__class__ is not str
+                        or not 0 < len(key) <= SAFE_KEY_CHARS
+                        or not key.isascii()
+                        or "\0" in key
+                    ):
+                        key = check_key(key)
+                    stored = encode_value(value)
+                    row = (namespace, key, stored, extra, now, expires_at, version)
                 else:
                     read = read_batch_item(item, position, namespace, metadata, ttl, errors)
                     if read is None:
                         continue
                     name, key = read.namespace, read.key
-                    row = entry_row(key, read.value, name, read.metadata, read.ttl)
+                    row = (*entry_row(key, read.value, name, read.metadata, read.ttl), version)
+                    stored = row[2]
             except InvalidInput as error:
                 errors[name, key if isinstance(key, str) else f"item {position}"] = error
                 continue
             chunk.append(row)
-            room -= len(row[2])
+            room -= len(stored)
             if room < 0 or len(chunk) == _CHUNK_ITEMS:
                 written += self._put_chunk(chunk, errors, overwrite)
                 chunk, room = [], _CHUNK_CHARS
@@ -267,10 +276,12 @@ class EntryWriter:
     def _put_chunk(self, chunk: list[_Row], errors: dict[tuple[str, str], StorageError], overwrite: bool) -> int:
         if overwrite:
             tracked = {name: self._ensure_namespace(name) for name in {row[0] for row in chunk}}
-            version = max(self._clock.tick(), *(self._floor(name) + 1 for name in tracked))
+            floor = max(self._floor(name) for name in tracked)
+            if floor >= chunk[0][6]:
+                chunk = [(*row[:6], floor + 1) for row in chunk]
             self.rows("SAVEPOINT chunk")
             try:
-                self._cursor.executemany(SET_ROW, [(*row, version) for row in chunk])
+                self._cursor.executemany(SET_ROW, chunk)
             except apsw.ConstraintError:
                 self.rows("ROLLBACK TO chunk")
                 self.rows("RELEASE chunk")
@@ -287,7 +298,7 @@ class EntryWriter:
         written = 0
         for row in chunk:
             try:
-                self.put(row, overwrite)
+                self.put(row[:6], overwrite)
                 written += 1
             except (KeyExists, UniqueViolation) as error:
                 errors[row[0], row[1]] = error
