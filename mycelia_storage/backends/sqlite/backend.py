@@ -274,33 +274,49 @@ class SQLiteStorageBackend(SQLiteReads):
         except apsw.Error as error:
             self._last_error = f"checkpoint: {error}"
 
-    def _begin_write(self) -> EntryWriter:
-        """Take the lock and begin; every call is followed by :meth:`_end_write` or :meth:`_undo_write`."""
+    def _take_lock(self) -> EntryWriter:
+        """The writer, whose lock the caller then holds and frees."""
         self._busy_until = None
         if not self._lock.try_acquire():
             self._wait_for_lock()
         try:
             if self._writer_connection is None:
                 self._reopen_writer()
-            self._writer_execute("BEGIN IMMEDIATE")
-            self._local.beside = _READS_BESIDE_A_WRITE
-        except apsw.Error as error:
-            self._lock.release()
-            if self._closed:
-                raise StorageClosed("the storage is closed") from error
-            raise translate(error, connection=self._writer_connection) from error
         except BaseException:
             self._lock.release()
             raise
+        self._local.beside = _READS_BESIDE_A_WRITE
         return self._writer
 
-    def _end_write(self, pages: int = _COMMITS_A_LOOK) -> None:
-        """Commit and free the lock; ``pages`` is a guess of how much the WAL grew."""
+    def _begin_write(self) -> EntryWriter:
+        """Take the lock and begin; every call is followed by :meth:`_end_write` or :meth:`_undo_write`."""
+        writer = self._take_lock()
+        try:
+            self._begin_immediate()
+        except BaseException:
+            self._lock.release()
+            raise
+        return writer
+
+    def _begin_immediate(self) -> None:
+        try:
+            self._writer_execute("BEGIN IMMEDIATE")
+        except apsw.Error as error:
+            if self._closed:
+                raise StorageClosed("the storage is closed") from error
+            raise translate(error, connection=self._writer_connection) from error
+
+    def _end_write(self) -> None:
+        """Commit and free the lock."""
         try:
             self._writer_execute("COMMIT")
         except apsw.Error as error:
             self._undo_write()
             raise translate(error, "commit", self._writer_connection) from error
+        self._written(_COMMITS_A_LOOK)
+
+    def _written(self, pages: int) -> None:
+        """Free the lock after a commit; ``pages`` is a guess of how much the WAL grew."""
         self._until_checkpoint -= pages
         if self._until_checkpoint < 0:
             self._checkpoint_if_due()
@@ -368,19 +384,39 @@ class SQLiteStorageBackend(SQLiteReads):
         check_version(if_version)
         if ttl is not None:
             self._upkeep.start()
-        writer = self._begin_write()
+        writer = self._take_lock()
         try:
-            version = writer.put(row, overwrite, if_version)
+            version = writer.set_alone(row) if overwrite and if_version is None else None
+            alone = version is not None
+            if version is None:
+                self._begin_immediate()
+                version = writer.put(row, overwrite, if_version)
         except BaseException:
             self._undo_write()
             raise
-        self._end_write(1 + len(row[2]) // 4096)
+        if alone:
+            self._written(1 + len(row[2]) // 4096)
+        else:
+            self._end_write()
         return version
 
     def delete(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE, if_version: int | None = None) -> bool:
         name, key = check_namespace(namespace), check_key(key)
         check_version(if_version)
-        return self._write(lambda writer: writer.remove(name, key, if_version))
+        writer = self._take_lock()
+        try:
+            alone = existed = if_version is None and writer.delete_alone(name, key)
+            if not alone:
+                self._begin_immediate()
+                existed = writer.remove(name, key, if_version)
+        except BaseException:
+            self._undo_write()
+            raise
+        if alone:
+            self._written(1)
+        else:
+            self._end_write()
+        return existed
 
     def set_many(
         self,

@@ -1,12 +1,13 @@
-"""The writes of the contract, on one connection that holds the write lock: every method runs in an open transaction.
+"""The writes of the contract, on one connection to which the caller holds the lock.
 
-``put`` and ``remove`` try one statement first that does nothing where there is more to do than touch one row: the
-namespace is new or tracks changes, or the entry's version is not below the clock's. ``changes()`` tells, and the
-careful form follows in the same transaction. (RETURNING would tell as well, at 1.1-1.2x of the whole write.)
+The usual case is one statement, alone or in an open transaction, that does nothing where there is more to do than touch
+one row: the namespace is new or tracks changes, or the entry's version is not below the clock's. ``changes()`` tells,
+and the careful form follows in a transaction. (RETURNING would tell as well, at 1.1-1.2x of the whole write.)
 
-The clock is read after the write lock was taken, so versions rise in commit order. A version is max(the entry's + 1,
-the clock, the namespace's floor + 1). The floor is raised whenever a version at or above the clock is removed, so
-that not even a key deleted while its version ran ahead of the clock can come back with a lower one.
+The clock is read after the write lock was taken, in SQL where the statement stands alone, so versions rise in commit
+order. A version is max(the entry's + 1, the clock, the namespace's floor + 1). The floor is raised whenever a version
+at or above the clock is removed, so that not even a key deleted while its version ran ahead of the clock can come back
+with a lower one.
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ updated_at = excluded.updated_at, expires_at = excluded.expires_at, version = ""
 QUICK_SET: Final = f"""{_INTO} SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7 WHERE EXISTS
 (SELECT 1 FROM storage_namespaces WHERE name = ?1 AND track_changes = 0 AND version_floor < ?7)
 {_UPSERT} excluded.version WHERE excluded.version > version"""
+# The same alone, as its own transaction; 7 is a clock value from before the statement took the write lock.
+SET_ALONE: Final = f"""{_INTO} SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, mycelia_clock() WHERE EXISTS
+(SELECT 1 FROM storage_namespaces WHERE name = ?1 AND track_changes = 0 AND version_floor < ?7)
+{_UPSERT} excluded.version WHERE excluded.version > version"""
 SET_ROW: Final = f"{_INTO} VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7) {_UPSERT} max(version + 1, excluded.version)"
 # 1 namespace, 2 key, 3 value, 4 metadata, 5 version, 6 created_at, 7 updated_at, 8 expires_at
 RESTORE: Final = f"""{_INTO} VALUES (?1, ?2, ?3, ?4, ?6, ?7, ?8, ?5)
@@ -57,6 +62,8 @@ created_at = excluded.created_at, updated_at = excluded.updated_at, version = ma
 expires_at = excluded.expires_at"""
 
 QUICK_DELETE: Final = """DELETE FROM storage_entries WHERE namespace = ?1 AND key = ?2 AND version < ?3
+AND expires_at IS NULL AND (SELECT track_changes FROM storage_namespaces WHERE name = ?1) = 0"""
+DELETE_ALONE: Final = """DELETE FROM storage_entries WHERE namespace = ?1 AND key = ?2 AND version < mycelia_clock()
 AND expires_at IS NULL AND (SELECT track_changes FROM storage_namespaces WHERE name = ?1) = 0"""
 FIND_TO_SET: Final = """SELECT track_changes, version_floor,
 (SELECT version FROM storage_entries WHERE namespace = ?1 AND key = ?2) FROM storage_namespaces WHERE name = ?1"""
@@ -123,6 +130,7 @@ class EntryWriter:
         self._retention = retention
         self._max_age = max_age
         self._appended: dict[str, int] = {}
+        connection.create_scalar_function("mycelia_clock", lambda *_: clock.tick(), 0)
 
     def rows(self, sql: str, parameters: tuple[Any, ...] = (), about: str = "") -> list[_Row]:
         """All rows of a statement. Raises our errors."""
@@ -132,6 +140,25 @@ class EntryWriter:
             raise translate(error, about, self._connection) from error
 
     # -- one entry -------------------------------------------------------------------------------------------------
+
+    def set_alone(self, row: _Row) -> int | None:
+        """The usual ``set`` with no transaction open: the new version, or None, and nothing done, for :meth:`put`."""
+        if row[0] in self._appended:
+            return None
+        try:
+            self._cursor.execute(SET_ALONE, (*row, row[4] * 1000))
+        except apsw.ConstraintError:
+            return None
+        except apsw.Error as error:
+            raise translate(error, _about(row[0], row[1]), self._connection) from error
+        return self._clock.last if self._connection.changes() else None
+
+    def delete_alone(self, namespace: str, key: str) -> bool:
+        """The usual ``delete`` with no transaction open; False, and nothing done, for :meth:`remove`."""
+        if namespace in self._appended:
+            return False
+        self.rows(DELETE_ALONE, (namespace, key), _about(namespace, key))
+        return bool(self._connection.changes())
 
     def put(self, row: _Row, overwrite: bool = True, if_version: int | None = None) -> int:
         """Store an entry with every rule of ``set``; its new version. ``row``: the first six parameters of SET_ROW."""
