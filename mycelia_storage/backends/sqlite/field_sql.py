@@ -17,6 +17,7 @@ and queries spell the namespace as the same literal, since a partial index is no
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any, Final
 
 from ...errors import InvalidInput
@@ -87,6 +88,7 @@ def document_sql(path: FieldPath, table: str = "") -> str:
     return f"{table}metadata" if path.segments else f"coalesce({table}metadata,'{{}}')"
 
 
+@lru_cache(maxsize=1024)
 def rank_sql(path: FieldPath) -> str:
     """RANK."""
     if path.root in COLUMNS:
@@ -98,6 +100,7 @@ def rank_sql(path: FieldPath) -> str:
     )
 
 
+@lru_cache(maxsize=1024)
 def value_sql(path: FieldPath) -> str:
     """VALUE."""
     return path.root if path.root in COLUMNS else f"json_extract({document_sql(path)},{json_path_sql(path)})"

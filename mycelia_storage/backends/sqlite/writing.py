@@ -47,9 +47,11 @@ _INTO: Final = """INSERT INTO storage_entries
 _UPSERT: Final = """ON CONFLICT (namespace, key) DO UPDATE SET value = excluded.value, metadata = excluded.metadata,
 created_at = iif(expires_at <= excluded.updated_at, excluded.created_at, created_at),
 updated_at = excluded.updated_at, expires_at = excluded.expires_at, version = """
-QUICK_SET: Final = f"""{_INTO} SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7 WHERE EXISTS
-(SELECT 1 FROM storage_namespaces WHERE name = ?1 AND track_changes = 0 AND version_floor < ?7)
+_QUICK: Final = f"""{_INTO} SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7 WHERE EXISTS
+(SELECT 1 FROM storage_namespaces WHERE name = ?1 AND track_changes = %d AND version_floor < ?7)
 {_UPSERT} excluded.version WHERE excluded.version > version"""
+QUICK_SET: Final = _QUICK % 0
+QUICK_SET_TRACKED: Final = _QUICK % 1
 # The same alone, as its own transaction; 7 is a clock value from before the statement took the write lock.
 SET_ALONE: Final = f"""{_INTO} SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, mycelia_clock() WHERE EXISTS
 (SELECT 1 FROM storage_namespaces WHERE name = ?1 AND track_changes = 0 AND version_floor < ?7)
@@ -176,10 +178,12 @@ class EntryWriter:
         if not overwrite or if_version is not None:
             self._check_existing(namespace, key, now, overwrite, if_version)
         try:
-            if namespace not in self._appended:
-                self._cursor.execute(QUICK_SET, (*row, version))
-                if self._connection.changes():
-                    return version
+            tracked = namespace in self._appended
+            self._cursor.execute(QUICK_SET_TRACKED if tracked else QUICK_SET, (*row, version))
+            if self._connection.changes():
+                if tracked:
+                    self._append(namespace, key, "set", version, now)
+                return version
             found = self.rows(FIND_TO_SET, (namespace, key))
             if found:
                 tracked, floor, existing = found[0]
@@ -467,7 +471,10 @@ class EntryWriter:
     # -- changes ---------------------------------------------------------------------------------------------------
 
     def _append(self, namespace: str, key: str | None, operation: Operation, version: int, at: int) -> None:
-        self.rows(change_log.APPEND, (namespace, key, operation, version, at))
+        try:
+            self._cursor.execute(change_log.APPEND, (namespace, key, operation, version, at))
+        except apsw.Error as error:
+            raise translate(error, f"change log of namespace {namespace!r}", self._connection) from error
         self._count_change(namespace)
 
     def _count_change(self, namespace: str) -> None:
