@@ -45,6 +45,12 @@ _loads = orjson.loads
 def encode_value(value: Any) -> Stored:
     """The stored form of ``value``. Raises :exc:`~mycelia_storage.errors.InvalidValue`."""
     kind = value.__class__
+    if kind is dict:  # the usual value, without a further call
+        _check_dict(value, 1)
+        try:
+            return _dumps(value, option=_STRICT).decode()
+        except TypeError:
+            return _encode_exactly(value)
     if kind is bytes:
         return value  # type: ignore[no-any-return]
     if kind is bytearray or kind is memoryview:
