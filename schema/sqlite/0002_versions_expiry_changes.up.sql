@@ -40,16 +40,17 @@ INSERT OR IGNORE INTO storage_namespaces (name, created_at)
 INSERT OR IGNORE INTO storage_namespaces (name, created_at) VALUES ('default', unixepoch() * 1000);
 DROP TABLE plan_namespaces;
 
--- AUTOINCREMENT: a seq is never given twice, even after the newest changes are gone.
+-- seq is unique in the whole storage and rises in commit order. One tree, ordered as consumers read it: what a tracked
+-- write costs is the number of pages it touches.
 CREATE TABLE storage_changes (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT,
   namespace TEXT NOT NULL,
+  seq INTEGER NOT NULL,
   key TEXT,
   operation TEXT NOT NULL,
   version INTEGER NOT NULL,
-  at INTEGER NOT NULL
-);
-CREATE INDEX storage_changes_namespace ON storage_changes (namespace, seq);
+  at INTEGER NOT NULL,
+  PRIMARY KEY (namespace, seq)
+) WITHOUT ROWID;
 
 -- Declarations as JSON; sql_name is the index in SQLite's own catalogue.
 CREATE TABLE storage_indexes (

@@ -132,6 +132,8 @@ class EntryWriter:
         self._retention = retention
         self._max_age = max_age
         self._appended: dict[str, int] = {}
+        self._data_version: Any = None
+        self._last_seq = 0
         connection.create_scalar_function("mycelia_clock", lambda *_: clock.tick(), 0)
 
     def rows(self, sql: str, parameters: tuple[Any, ...] = (), about: str = "") -> list[_Row]:
@@ -322,7 +324,7 @@ class EntryWriter:
                 if True in tracked.values():
                     changed = {(row[0], row[1]): row[4] for row in chunk if tracked[row[0]]}
                     for (name, key), now in changed.items():
-                        self.rows(change_log.APPEND_STORED, (name, key, now))
+                        self.rows(change_log.APPEND_STORED, (name, key, self._next_seq(), now))
                         self._count_change(name)
                 self.rows("RELEASE chunk")
                 return len(chunk)
@@ -351,7 +353,7 @@ class EntryWriter:
                 raise InvalidInput(f"a restored entry has a version and times ({_about(namespace, key)})")
             self.rows(RESTORE, (namespace, key, value, metadata, *times), _about(namespace, key))
             if tracked[namespace]:
-                self.rows(change_log.APPEND_STORED, (namespace, key, now_ms()))
+                self.rows(change_log.APPEND_STORED, (namespace, key, self._next_seq(), now_ms()))
                 self._count_change(namespace)
             stored += 1
         return stored
@@ -472,10 +474,19 @@ class EntryWriter:
 
     def _append(self, namespace: str, key: str | None, operation: Operation, version: int, at: int) -> None:
         try:
-            self._cursor.execute(change_log.APPEND, (namespace, key, operation, version, at))
+            self._cursor.execute(change_log.APPEND, (namespace, self._next_seq(), key, operation, version, at))
         except apsw.Error as error:
             raise translate(error, f"change log of namespace {namespace!r}", self._connection) from error
         self._count_change(namespace)
+
+    def _next_seq(self) -> int:
+        """The next seq. The last one is remembered for as long as no other connection has committed."""
+        seen = self._cursor.execute("PRAGMA data_version").get
+        if seen != self._data_version:
+            self._data_version = seen
+            self._last_seq = change_log.last_seq(self.rows)
+        self._last_seq += 1
+        return self._last_seq
 
     def _count_change(self, namespace: str) -> None:
         appended = self._appended.get(namespace, 0) + 1
