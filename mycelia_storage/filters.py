@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, NoReturn, get_args
 
 from .errors import InvalidFilter
@@ -133,12 +134,13 @@ class Comparison(Filter):
     path: FieldPath
     operator: Operator
     operand: Any
-    _test: Callable[[Any], bool] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        operand = check_operand(self.operator, self.operand)
-        object.__setattr__(self, "operand", operand)
-        object.__setattr__(self, "_test", TESTS[self.operator](operand))
+        object.__setattr__(self, "operand", check_operand(self.operator, self.operand))
+
+    @cached_property
+    def _test(self) -> Callable[[Any], bool]:
+        return TESTS[self.operator](self.operand)
 
     def _holds(self, entry: EntryLike) -> bool:
         found = self.path.read(entry)

@@ -211,7 +211,7 @@ class SQLiteStorageBackend(SQLiteReads):
         return decode_stored(row[0], name, key)
 
     def has(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> bool:
-        parameters = (check_namespace(namespace), check_key(key), now_ms())
+        parameters = (check_namespace(namespace), check_key(key), time.time_ns() // 1_000_000)
         try:
             local = self._local
             if local.beside:
@@ -236,7 +236,7 @@ class SQLiteStorageBackend(SQLiteReads):
             raise translate(error) from error
         if row is None or (row[5] is not None and row[5] <= now_ms()):
             return None
-        return to_entry((name, key, *row))
+        return to_entry(name, (key, *row))
 
     # -- the writer ------------------------------------------------------------------------------------------------
 
@@ -301,6 +301,7 @@ class SQLiteStorageBackend(SQLiteReads):
     def _begin_immediate(self) -> None:
         try:
             self._writer_execute("BEGIN IMMEDIATE")
+            self._writer.begun()
         except apsw.Error as error:
             if self._closed:
                 raise StorageClosed("the storage is closed") from error
@@ -310,6 +311,7 @@ class SQLiteStorageBackend(SQLiteReads):
         """Commit and free the lock."""
         try:
             self._writer_execute("COMMIT")
+            self._writer.committed()
         except apsw.Error as error:
             self._undo_write()
             raise translate(error, "commit", self._writer_connection) from error
@@ -381,7 +383,8 @@ class SQLiteStorageBackend(SQLiteReads):
         if_version: int | None = None,
     ) -> int:
         row = entry_row(key, value, namespace, metadata, ttl)
-        check_version(if_version)
+        if if_version is not None:
+            check_version(if_version)
         if ttl is not None:
             self._upkeep.start()
         writer = self._take_lock()

@@ -18,7 +18,7 @@ PAGE: Final = 1_000
 
 Rows = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
 
-APPEND: Final = "INSERT INTO storage_changes (namespace, seq, key, operation, version, at) VALUES (?, ?, ?, ?, ?, ?)"
+APPEND: Final = "INSERT INTO storage_changes(namespace,seq,key,operation,version,at)VALUES(?,?,?,?,?,?)"
 APPEND_STORED: Final = """INSERT INTO storage_changes (namespace, seq, key, operation, version, at)
 SELECT namespace, ?3, key, 'set', version, ?4 FROM storage_entries WHERE namespace = ?1 AND key = ?2"""
 

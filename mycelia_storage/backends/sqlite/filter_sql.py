@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from ...field_paths import FieldPath
-from ...filters import And, Comparison, Filter, Not, Or, Sort, SortKey
+from ...filters import And, Comparison, Filter, Not, Operator, Or, Sort, SortKey
 from ...patterns import prefix_end
 from ...values import encode_json
 from .field_sql import (
@@ -51,6 +52,11 @@ _MAX_LISTED: Final = 50
 # Without statistics SQLite takes a namespace for ten rows and then never looks at a field's index. At one half it uses
 # every index that serves, and still reads a namespace without one through UNIQUE (namespace, key), not the whole table.
 _LIKELIHOOD: Final = 0.5
+
+#: Operators and operands whose SQL is the same for every operand of the type, which is then its one parameter.
+_PLAIN_OPERATORS: Final = frozenset({"eq", "gt", "gte", "lt", "lte"})
+_PLAIN_OPERANDS: Final[dict[type, Any]] = {str: "", int: 0}
+_MOST_PLAIN: Final = 8
 
 #: Operators that hold for fields of one rank only; then VALUE alone is the order.
 _ONE_RANK: Final = ("eq", "gt", "gte", "lt", "lte", "startsWith", "endsWith")
@@ -88,7 +94,34 @@ UNKNOWN: Final = Bounds(FALSE, TRUE)
 
 
 def compile_query(filter: Filter | None, sort: Sort, namespace: str) -> Compiled:
-    """WHERE and ORDER BY of a query in one namespace."""
+    """WHERE and ORDER BY of a query in one namespace.
+
+    The usual filter, a few scalars compared, is compiled once for all operands of their types.
+    """
+    parts = filter.parts if isinstance(filter, And) else (filter,)
+    outline: list[tuple[FieldPath, Operator, type]] = []
+    operands = []
+    for part in parts:
+        if part.__class__ is not Comparison or len(outline) == _MOST_PLAIN:
+            return _compile(filter, sort, namespace)
+        operand, path, operator = part.operand, part.path, part.operator
+        if operand.__class__ not in _PLAIN_OPERANDS or operator not in _PLAIN_OPERATORS or path.root in COLUMNS:
+            return _compile(filter, sort, namespace)
+        outline.append((path, operator, operand.__class__))
+        operands.append(operand)
+    compiled = _compile_outline(tuple(outline), sort, namespace)
+    if len(compiled.params) != len(operands):  # a field that SQL cannot see
+        return _compile(filter, sort, namespace)
+    return compiled._replace(params=tuple(operands))
+
+
+@lru_cache(maxsize=512)
+def _compile_outline(outline: tuple[tuple[FieldPath, Operator, type], ...], sort: Sort, namespace: str) -> Compiled:
+    parts = tuple(Comparison(path, operator, _PLAIN_OPERANDS[kind]) for path, operator, kind in outline)
+    return _compile(parts[0] if len(parts) == 1 else And(parts), sort, namespace)
+
+
+def _compile(filter: Filter | None, sort: Sort, namespace: str) -> Compiled:
     where = f"likelihood(namespace = {quote(namespace)}, {_LIKELIHOOD})"
     params: tuple[Any, ...] = ()
     exact = True

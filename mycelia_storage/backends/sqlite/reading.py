@@ -6,6 +6,7 @@ Expiry is decided here, not by the sweep: every statement leaves expired entries
 
 from __future__ import annotations
 
+import re
 import time
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
@@ -28,12 +29,18 @@ Row = tuple[Any, ...]
 Rows = list[Row]
 Values = list[Any]
 
-GET: Final = "SELECT value, expires_at FROM storage_entries WHERE namespace = ? AND key = ?"
+
+def squeeze(sql: str) -> str:
+    """The statement with no white space that it can spare: apsw hashes its text at every call, 1 ns a character."""
+    return re.sub(r"\s*([(),=<>])\s*", r"\1", " ".join(sql.split()))
+
+
+GET: Final = squeeze("SELECT value, expires_at FROM storage_entries WHERE namespace = ? AND key = ?")
 # Answered from the unique index; the expiry index is empty below ``now`` until something has expired unswept.
-HAS: Final = """SELECT 1 FROM storage_entries WHERE namespace = ?1 AND key = ?2 AND NOT EXISTS (SELECT 1
-FROM storage_entries INDEXED BY storage_entries_expiry WHERE expires_at <= ?3 AND namespace = ?1 AND key = ?2)"""
-GET_ENTRY: Final = """SELECT value, metadata, version, created_at, updated_at, expires_at
-FROM storage_entries WHERE namespace = ? AND key = ?"""
+HAS: Final = squeeze("""SELECT 1 FROM storage_entries WHERE namespace = ?1 AND key = ?2 AND NOT EXISTS (SELECT 1
+FROM storage_entries INDEXED BY storage_entries_expiry WHERE expires_at <= ?3 AND namespace = ?1 AND key = ?2)""")
+GET_ENTRY: Final = squeeze("""SELECT value, metadata, version, created_at, updated_at, expires_at
+FROM storage_entries WHERE namespace = ? AND key = ?""")
 GET_METADATA: Final = "SELECT metadata, expires_at FROM storage_entries WHERE namespace = ? AND key = ?"
 GET_MANY: Final = """SELECT e.key, e.value, e.expires_at FROM json_each(?2) AS wanted
 CROSS JOIN storage_entries AS e ON e.namespace = ?1 AND e.key = wanted.value"""
@@ -47,7 +54,7 @@ LIST_LIVE: Final = "SELECT key FROM storage_entries WHERE namespace = ?1 AND (ex
 COUNT: Final = """SELECT (SELECT count(*) FROM storage_entries WHERE namespace = ?1)
 - (SELECT count(*) FROM storage_entries WHERE expires_at <= ?2 AND namespace = ?1)"""
 
-_ENTRY_COLUMNS: Final = "namespace, key, value, metadata, version, created_at, updated_at, expires_at"
+_ENTRY_COLUMNS: Final = "key, value, metadata, version, created_at, updated_at, expires_at"
 _LIVE: Final = "(expires_at IS NULL OR expires_at > ?)"
 
 LIST_NAMESPACES: Final = "SELECT name FROM storage_namespaces ORDER BY name"
@@ -74,9 +81,9 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def to_entry(row: Row) -> Entry:
-    """An entry from a row of all its columns in the order of :class:`Entry`. Raises StorageCorrupt."""
-    namespace, key, value, metadata, *rest = row
+def to_entry(namespace: str, row: Row) -> Entry:
+    """An entry from a row of its columns in the order of :class:`Entry`. Raises StorageCorrupt."""
+    key, value, metadata, *rest = row
     try:
         return Entry(namespace, key, decode_value(value), decode_metadata(metadata), *rest)
     except ValueError as error:
@@ -99,7 +106,7 @@ def damaged(namespace: str, key: str) -> StorageCorrupt:
     return StorageCorrupt(f"what is stored under key {key!r} in namespace {namespace!r} is damaged")
 
 
-def to_entries(rows: list[Row]) -> list[Entry]:
+def to_entries(namespace: str, rows: list[Row]) -> list[Entry]:
     """Entries from many rows, without a call for each."""
     try:
         return [
@@ -116,10 +123,10 @@ def to_entries(rows: list[Row]) -> list[Entry]:
                     expires_at,
                 ),
             )
-            for namespace, key, value, metadata, version, created_at, updated_at, expires_at in rows
+            for key, value, metadata, version, created_at, updated_at, expires_at in rows
         ]
     except orjson.JSONDecodeError:
-        return [to_entry(row) for row in rows]
+        return [to_entry(namespace, row) for row in rows]
 
 
 class SQLiteReads(StorageBackend):
@@ -147,7 +154,7 @@ class SQLiteReads(StorageBackend):
         name, key = check_namespace(namespace), check_key(key)
         for row in self._rows(GET_ENTRY, (name, key)):
             if row[5] is None or row[5] > now_ms():
-                return to_entry((name, key, *row))
+                return to_entry(name, (key, *row))
         return None
 
     def has(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> bool:
@@ -253,10 +260,10 @@ class SQLiteReads(StorageBackend):
             rows = self._rows(first if after is None else later, parameters)
             if rows:
                 # Large values make the next pages shorter, so that a page stays within _PAGE_CHARS or so.
-                chars = sum([len(row[2]) for row in rows])
+                chars = sum([len(row[1]) for row in rows])
                 size = max(1, min(_LARGEST_PAGE, _PAGE_CHARS * len(rows) // (chars + 1)))
-                after = rows[-1][1]
-                yield from to_entries(rows)
+                after = rows[-1][0]
+                yield from to_entries(name, rows)
             if len(rows) < page:
                 return
             if limit is not None:
@@ -286,13 +293,13 @@ class SQLiteReads(StorageBackend):
             if limit is not None or offset:
                 sql += " LIMIT ? OFFSET ?"
                 parameters = (*parameters, -1 if limit is None else limit, offset)
-            return to_entries(self._rows(sql, parameters))
+            return to_entries(name, self._rows(sql, parameters))
         stop = None if limit is None or not compiled.sort_exact else offset + limit
         found: EntryList = []
         rows = self._stream(sql, parameters)
         try:
             for row in rows:
-                entry = to_entry(row)
+                entry = to_entry(name, row)
                 if condition is None or compiled.exact or match(condition, entry):
                     found.append(entry)
                     if len(found) == stop:
@@ -314,7 +321,7 @@ class SQLiteReads(StorageBackend):
             sql = f"SELECT count(*) FROM storage_entries WHERE {compiled.where_sql} AND {_LIVE}"
             return int(self._rows(sql, parameters)[0][0])
         sql = f"SELECT {_ENTRY_COLUMNS} FROM storage_entries WHERE {compiled.where_sql} AND {_LIVE}"
-        return sum(match(condition, to_entry(row)) for row in self._stream(sql, parameters))
+        return sum(match(condition, to_entry(name, row)) for row in self._stream(sql, parameters))
 
     def list_namespaces(self, *, prefix: Namespace | None = None) -> Keys:
         if prefix is None:

@@ -139,6 +139,7 @@ class SQLiteTransaction(SQLiteReads, Transaction):
                     session.end("finished")
                 else:
                     session.connection.execute("COMMIT")
+                    session.writer.committed()
                     session.end("finished")
             except apsw.Error as error:
                 if session.state == "open":
