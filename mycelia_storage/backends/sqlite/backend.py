@@ -42,7 +42,7 @@ from ...indexes import Index
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...values import encode_metadata
 from . import care, forks, journal
-from .connections import create_file, open_connection, switch_journal
+from .connections import CLOCK_TICK, create_file, last_written, open_connection, switch_journal
 from .driver_errors import translate
 from .locks import FairLock
 from .reading import GET, GET_ENTRY, HAS, Row, Rows, SQLiteReads, Values, decode_stored, now_ms, to_entry
@@ -91,6 +91,7 @@ class SQLiteStorageBackend(SQLiteReads):
         self._writer_connection: apsw.Connection | None = None
         self._upkeep = Upkeep(self)
         self._reset()
+        written = last_written(self.path)
         if not settings.read_only:
             create_file(self.path)
         try:
@@ -104,6 +105,9 @@ class SQLiteStorageBackend(SQLiteReads):
             connection.close()
         else:
             self._use_writer(connection)
+            if written > time.time_ns() // 1000:
+                # The system's clock was set back: it must give no versions below those of entries since deleted.
+                self._write(lambda writer: writer.raise_floors(written + CLOCK_TICK))
         forks.watch(self)
 
     def _open_first(self) -> apsw.Connection:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
@@ -25,6 +26,13 @@ logger = logging.getLogger("mycelia_storage.sqlite")
 _NO_WAL_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "fuse.sshfs", "afs", "ceph", "lustre")
 
 
+#: File times lag behind by up to a tick of the kernel's clock, in microseconds.
+CLOCK_TICK: Final = 20_000
+
+# Closing a file drops the process's locks on it, so nobody here may have it open in SQLite before it is closed again.
+_creating = threading.Lock()
+
+
 def create_file(path: str) -> None:
     """Make sure the database file exists, readable by its owner alone; SQLite's sidecar files inherit the mode."""
     folder = Path(path).parent
@@ -32,7 +40,8 @@ def create_file(path: str) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if Path(path).is_dir():
             raise InvalidConfig(f"dbPath {path!r} is a directory")
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        with _creating:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         if not folder.is_dir():
             raise InvalidConfig(f"the folder of dbPath {path!r} is a file") from None
@@ -83,6 +92,12 @@ def _connect(path: str, settings: SQLiteSettings) -> apsw.Connection:
         uri = Path(path).as_uri() + "?immutable=1"
         connection = apsw.Connection(uri, flags=flags, statementcachesize=cache)
     return connection
+
+
+def last_written(path: str) -> int:
+    """When the database was last written, by the system's clock then, in microseconds since 1970."""
+    times = [file.stat().st_mtime_ns for file in (Path(path), Path(path + "-wal")) if file.exists()]
+    return max(times, default=0) // 1000
 
 
 def switch_journal(connection: apsw.Connection, path: str, settings: SQLiteSettings) -> str:

@@ -409,6 +409,11 @@ class EntryWriter:
             self.remove(namespace, key, None, "expire")
         return len(expired)
 
+    def raise_floors(self, version: int) -> None:
+        """Give no version at or below this one from now on."""
+        self.rows("UPDATE storage_namespaces SET version_floor = max(version_floor, ?)", (version,))
+        self.rows("UPDATE storage_state SET value = max(value, ?) WHERE name = 'version_floor'", (version,))
+
     # -- namespaces and indexes ------------------------------------------------------------------------------------
 
     def create_namespace(self, name: str, metadata: str | None, exist_ok: bool, track_changes: bool) -> None:
