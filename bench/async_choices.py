@@ -6,7 +6,8 @@ over the rounds of the ratio within a round. "alone" awaits one get after the ot
 
 The heartbeat asks the loop for a turn every 2 ms while another process holds the write lock and a set is waiting
 for it; "late" is by how much the turn came after its time. The same heartbeat on an idle loop tells what the
-machine itself adds.
+machine itself adds. "longest step" is the most CPU time that the loop's thread spent on one callback: the bound on
+what AsyncStorage itself takes from the loop, which no other process disturbs.
 
     python -m bench.async_choices --out bench/results/async_choices.json
 """
@@ -25,7 +26,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, Final
@@ -142,14 +144,15 @@ def _sync(storage: SQLiteStorageBackend, keys: list[str]) -> float:
 async def heartbeat(path: Path, seconds: float) -> dict[str, dict[str, float]]:
     loop = asyncio.get_running_loop()
 
-    async def beats() -> list[float]:
+    async def beats() -> dict[str, float]:
         late, end = [], loop.time() + seconds
-        while (now := loop.time()) < end:
-            await asyncio.sleep(BEAT)
-            late.append((loop.time() - now - BEAT) * 1000)
-        return late
+        with _steps() as steps:
+            while (now := loop.time()) < end:
+                await asyncio.sleep(BEAT)
+                late.append((loop.time() - now - BEAT) * 1000)
+        return {**_summary(late), "longest step, cpu ms": round(max(steps), 3)}
 
-    report = {"idle loop": _summary(await beats())}
+    report = {"idle loop": await beats()}
     async with AsyncStorage(SQLiteStorageBackend(path, busy_timeout=60_000)) as db:
         holder = subprocess.Popen(
             [sys.executable, "-c", _HOLD_LOCK, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -158,9 +161,9 @@ async def heartbeat(path: Path, seconds: float) -> dict[str, dict[str, float]]:
         assert holder.stdout is not None
         holder.stdout.readline()
         write = asyncio.create_task(db.set("held", 1))
-        report["a set waits"] = _summary(await beats())
+        report["a set waits"] = await beats()
         reading = asyncio.create_task(_read_on(db))
-        report["a set waits, 20 gets at a time"] = _summary(await beats())
+        report["a set waits, 20 gets at a time"] = await beats()
         reading.cancel()
         assert not write.done()
         holder.stdin.close()
@@ -168,6 +171,25 @@ async def heartbeat(path: Path, seconds: float) -> dict[str, dict[str, float]]:
         holder.wait()
         holder.stdout.close()
     return report
+
+
+@contextmanager
+def _steps() -> Iterator[list[float]]:
+    """The CPU milliseconds of the loop's thread for each callback that it runs. Unlike the wall clock it says nothing
+    about other processes, and a callback that waited for a database would show as late, not here."""
+    steps: list[float] = []
+    run = asyncio.Handle._run
+
+    def timed(handle: asyncio.Handle) -> None:
+        begun = time.thread_time_ns()
+        run(handle)
+        steps.append((time.thread_time_ns() - begun) / 1e6)
+
+    asyncio.Handle._run = timed  # type: ignore[method-assign]
+    try:
+        yield steps
+    finally:
+        asyncio.Handle._run = run  # type: ignore[method-assign]
 
 
 async def _read_on(db: AsyncStorage) -> None:
