@@ -56,6 +56,7 @@ T = TypeVar("T")
 _CLOSED_UNDER_US = (apsw.ConnectionClosedError, apsw.CursorClosedError)
 _ENDED_IDS_KEPT = 1_000
 _COMMITS_A_LOOK = 64
+_PAGES_A_STEP = 4  # an entry, its change, the namespace
 _READS_BESIDE_A_WRITE = 50
 
 
@@ -134,6 +135,7 @@ class SQLiteStorageBackend(SQLiteReads):
         self._owner: int | None = None
         self._busy_until: float | None = None
         self._until_checkpoint = _COMMITS_A_LOOK
+        self._rows_changed = 0
         self._session: Session | None = None
         self._snapshots: set[Session] = set()
         self._idle_snapshots: list[apsw.Connection] = []
@@ -311,7 +313,7 @@ class SQLiteStorageBackend(SQLiteReads):
                 raise StorageClosed("the storage is closed") from error
             raise translate(error, connection=self._writer_connection) from error
 
-    def _end_write(self) -> None:
+    def _end_write(self, pages: int = _COMMITS_A_LOOK) -> None:
         """Commit and free the lock."""
         try:
             self._writer_execute("COMMIT")
@@ -319,7 +321,7 @@ class SQLiteStorageBackend(SQLiteReads):
         except apsw.Error as error:
             self._undo_write()
             raise translate(error, "commit", self._writer_connection) from error
-        self._written(_COMMITS_A_LOOK)
+        self._written(pages)
 
     def _written(self, pages: int) -> None:
         """Free the lock after a commit; ``pages`` is a guess of how much the WAL grew."""
@@ -364,15 +366,15 @@ class SQLiteStorageBackend(SQLiteReads):
             raise StorageError(f"the database file {self.path!r} is gone")
         self._use_writer(open_connection(self.path, self.settings, query_only=False))
 
-    def _write(self, work: Callable[[EntryWriter], T]) -> T:
-        """Run ``work`` in a transaction of its own."""
+    def _write(self, work: Callable[[EntryWriter], T], pages: int = _COMMITS_A_LOOK) -> T:
+        """Run ``work`` in a transaction of its own; ``pages`` is a guess of how much the WAL grows."""
         writer = self._begin_write()
         try:
             result = work(writer)
         except BaseException:
             self._undo_write()
             raise
-        self._end_write()
+        self._end_write(pages)
         return result
 
     def set(
@@ -404,7 +406,7 @@ class SQLiteStorageBackend(SQLiteReads):
         if alone:
             self._written(1 + len(row[2]) // 4096)
         else:
-            self._end_write()
+            self._end_write(_PAGES_A_STEP + len(row[2]) // 4096)
         return version
 
     def delete(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE, if_version: int | None = None) -> bool:
@@ -422,7 +424,7 @@ class SQLiteStorageBackend(SQLiteReads):
         if alone:
             self._written(1)
         else:
-            self._end_write()
+            self._end_write(_PAGES_A_STEP)
         return existed
 
     def set_many(
@@ -453,8 +455,8 @@ class SQLiteStorageBackend(SQLiteReads):
         merge: bool = True,
     ) -> int:
         name, key = check_namespace(namespace), check_key(key)
-        encode_metadata(metadata)
-        return self._write(lambda writer: writer.set_metadata(name, key, metadata, merge))
+        given = encode_metadata(metadata)
+        return self._write(lambda writer: writer.set_metadata(name, key, metadata, given, merge), _PAGES_A_STEP)
 
     def create_namespace(
         self,
@@ -488,6 +490,7 @@ class SQLiteStorageBackend(SQLiteReads):
         writer = self._begin_write()
         connection = self._writer_connection
         assert connection is not None
+        self._rows_changed = connection.total_changes()
         self._session = session = Session(connection, writer, self.settings.transaction_timeout, self._release_session)
         self._owner = threading.get_ident() if bound else None
         self._upkeep.start()
@@ -497,8 +500,9 @@ class SQLiteStorageBackend(SQLiteReads):
         session = self._session
         self._session = self._owner = None
         self._forget(session)
-        self._checkpoint_if_due()
-        self._lock.release()
+        connection = self._writer_connection
+        rows = _COMMITS_A_LOOK if connection is None else connection.total_changes() - self._rows_changed
+        self._written(rows + 8)  # a row may be many pages long
 
     def _begin_snapshot(self) -> Transaction:
         if self._closed:

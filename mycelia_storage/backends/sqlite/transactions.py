@@ -292,8 +292,8 @@ class SQLiteTransaction(SQLiteReads, Transaction):
         merge: bool = True,
     ) -> int:
         name, key = check_namespace(namespace), check_key(key)
-        encode_metadata(metadata)
-        return self._write(lambda writer: writer.set_metadata(name, key, metadata, merge))
+        given = encode_metadata(metadata)
+        return self._write(lambda writer: writer.set_metadata(name, key, metadata, given, merge))
 
     def create_namespace(
         self,

@@ -86,9 +86,11 @@ FIND: Final = "SELECT version, expires_at FROM storage_entries WHERE namespace =
 _DELETE: Final = "DELETE FROM storage_entries WHERE namespace = ? AND key = ?"
 _RAISE_FLOOR: Final = "UPDATE storage_namespaces SET version_floor = max(version_floor, ?2) WHERE name = ?1"
 
-_FIND_METADATA: Final = "SELECT metadata, expires_at, version FROM storage_entries WHERE namespace = ? AND key = ?"
-_SET_METADATA: Final = """UPDATE storage_entries SET metadata = ?3, updated_at = ?4, version = ?5
-WHERE namespace = ?1 AND key = ?2"""
+_FIND_METADATA: Final = squeeze("""SELECT metadata, expires_at, version,
+(SELECT track_changes FROM storage_namespaces WHERE name = ?1)
+FROM storage_entries WHERE namespace = ?1 AND key = ?2""")
+_SET_METADATA: Final = squeeze("""UPDATE storage_entries SET metadata = ?3, updated_at = ?4, version = ?5
+WHERE namespace = ?1 AND key = ?2""")
 
 _FIND_NAMESPACE: Final = "SELECT track_changes FROM storage_namespaces WHERE name = ?"
 _ADD_NAMESPACE: Final = """INSERT INTO storage_namespaces
@@ -249,18 +251,17 @@ class EntryWriter:
             self._append(namespace, key, operation if live else "expire", version, now)
         return live
 
-    def set_metadata(self, namespace: str, key: str, metadata: dict[str, Any], merge: bool) -> int:
-        """Merge into or replace the metadata; the entry's new version. Raises KeyNotFound."""
+    def set_metadata(self, namespace: str, key: str, metadata: dict[str, Any], given: str | None, merge: bool) -> int:
+        """Merge into or replace the metadata, ``given`` in its stored form; the new version. Raises KeyNotFound."""
         now = now_ms()
-        given = encode_metadata(metadata)
-        for stored, expires_at, existing in self.rows(_FIND_METADATA, (namespace, key)):
+        for stored, expires_at, existing, tracked in self.rows(_FIND_METADATA, (namespace, key)):
             if expires_at is not None and expires_at <= now:
                 break
-            if merge:
+            if merge and stored is not None:
                 given = encode_metadata(decode_metadata(stored) | metadata)
             version: int = max(existing + 1, self._clock.tick())
             self.rows(_SET_METADATA, (namespace, key, given, now, version), _about(namespace, key))
-            if self._is_tracked(namespace):
+            if tracked:
                 self._append(namespace, key, "set", version, now)
             return version
         raise KeyNotFound(namespace, key)
