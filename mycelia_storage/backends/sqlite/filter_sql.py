@@ -3,7 +3,8 @@
 The one place that builds conditions. A statement built from here must read from ``storage_entries`` without an alias.
 :mod:`.field_sql` has RANK and VALUE, the two expressions of a field.
 
-Every condition is 0 or 1, never NULL: it asks RANK first, and VALUE is NULL only under ranks that then have given 0.
+Every condition is 0 or 1, never NULL: VALUE is NULL only under ranks for which RANK gives 0, and NULL AND 0 is 0. The
+comparison of VALUE comes first, so that a row without an index mostly costs one look into its JSON.
 What SQL cannot decide (lists and objects as operands, names with NUL) is bounded from both sides: ``sub`` holds only
 where the filter holds, ``sup`` wherever it holds. ``NOT`` swaps the two, so the whole condition is a superset of the
 answer, and ``exact`` says whether it is the answer.
@@ -201,7 +202,7 @@ def _has_rank(path: FieldPath, sign: str, rank: int) -> Sql:
 
 def _is(path: FieldPath, rank: int, condition: str, *params: Any) -> Sql:
     """The field has that rank, and ``condition`` holds of its VALUE, written ``{}`` in it."""
-    return _all([_has_rank(path, "=", rank), Sql(condition.replace("{}", value_sql(path)), params)])
+    return _all([Sql(condition.replace("{}", value_sql(path)), params), _has_rank(path, "=", rank)])
 
 
 def _comparison(filter: Comparison) -> Bounds:
@@ -224,12 +225,12 @@ def _one_of(path: FieldPath, _: str, operands: list[Any]) -> Bounds:
     if path.root not in COLUMNS and NUMBER in ranked and STRING in ranked:
         # VALUE tells these two apart by itself, and an index serves this where it would not serve an OR.
         either = Sql(f"{rank_sql(path)} IN ({NUMBER}, {STRING})")
-        sub = [_all([either, _equal_any(path, ranked.pop(NUMBER) + ranked.pop(STRING))])]
+        sub = [_all([_equal_any(path, ranked.pop(NUMBER) + ranked.pop(STRING)), either])]
     else:
         sub = []
     for rank, members in ranked.items():
         of_rank = _has_rank(path, "=", rank)
-        sub.append(of_rank if rank == NULL else _all([of_rank, _equal_any(path, members)]))
+        sub.append(of_rank if rank == NULL else _all([_equal_any(path, members), of_rank]))
     vague = {rank_of(operand) for operand in operands if _is_vague(operand)}
     return Bounds(_any(sub), _any([*sub, *(_has_rank(path, "=", rank) for rank in sorted(vague))]))
 
