@@ -7,7 +7,7 @@ import time
 from collections import deque
 from math import inf
 
-from ...errors import StorageBusy
+from ..errors import StorageBusy
 
 
 class Claim:
@@ -43,8 +43,8 @@ class WriterTurn:
     def take(self, claim: Claim, timeout: float) -> None:
         """Wait for the turn, at most ``timeout`` seconds. Raises StorageBusy."""
         give_up = time.monotonic() + timeout
+        self._line.append(claim)  # before the lock, so that nobody who takes it again and again overtakes the line
         with self.changed:
-            self._line.append(claim)
             try:
                 while not self._is_next(claim):
                     now = time.monotonic()
