@@ -245,8 +245,7 @@ class Draft:
         if space is None:
             space = self._own[name] = self.state.new_space(name)
         elif name not in self._own:
-            space = self._own[name] = space.fork()
-            self.state.replace_space(space)
+            space = self._own[name] = self.state.own_space(space)
         return space
 
     def _store(self, space: Space, key: str, row: Row, old: Row | None) -> None:

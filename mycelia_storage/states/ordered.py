@@ -68,6 +68,15 @@ class SortedMap(Generic[K, V]):
             return block.values[place]
         return None
 
+    def holds(self, key: K) -> bool:
+        """Whether ``key`` is there, if only with None."""
+        at = bisect_right(self._firsts, key) - 1
+        if at < 0:
+            return False
+        keys = self._blocks[at].keys
+        place = bisect_left(keys, key)
+        return place < len(keys) and keys[place] == key
+
     def put(self, key: K, value: V) -> None:
         """Add or replace."""
         if not self._blocks:

@@ -60,7 +60,7 @@ class Space(ABC):
 
     @abstractmethod
     def fork(self) -> Space:
-        """A copy for a fork of the state, whose changes this one never sees."""
+        """A copy: changes of one are not seen by the other."""
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
@@ -182,8 +182,8 @@ class State(ABC):
         """Make a namespace; of an earlier one of this name it takes over what readers have missed."""
 
     @abstractmethod
-    def replace_space(self, space: Space) -> None:
-        """Put a fork in the place of the space of that name."""
+    def own_space(self, space: Space) -> Space:
+        """What to change instead of a space that this state gave and may share with others."""
 
     @abstractmethod
     def drop_space(self, space: Space, lost: int) -> None:
@@ -266,6 +266,10 @@ class State(ABC):
         return ChangePage(page, page[-1].seq if page else after, len(found) > limit)
 
     # -- care ------------------------------------------------------------------------------------------------------
+
+    def release(self) -> None:
+        """Hold nothing outside of memory any longer; the state and those forked from it are not read again."""
+        return
 
     @abstractmethod
     def problems(self) -> Iterator[str]:

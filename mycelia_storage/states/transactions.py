@@ -45,7 +45,9 @@ class Work:
 
     def let_go(self) -> None:
         """Hold no state any longer: the transaction is over, whoever still has it."""
-        self.state = None
+        state, self.state = self.state, None
+        if state is not None:
+            state.release()
         for transaction in self.stack:
             transaction._begun_with = None
 
@@ -106,7 +108,7 @@ class StateTransaction(StateWrites, Transaction):
             if ended is self:
                 break
         if not stack:
-            self._work.state = None
+            self._work.let_go()
 
     def _check(self) -> None:
         if self._finished:

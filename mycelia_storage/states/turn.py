@@ -36,7 +36,8 @@ class WriterTurn:
     """
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
         self._holder: Claim | None = None
         self._line: deque[Claim] = deque()
 
@@ -56,6 +57,11 @@ class WriterTurn:
             finally:
                 self._line.remove(claim)
                 self.changed.notify_all()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody has the turn or waits for it; asked while holding ``lock``."""
+        return self._holder is None and not self._line
 
     def holds(self, claim: Claim) -> bool:
         """Whether it is still that claim's turn; asked while holding ``changed``."""

@@ -14,16 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import merge
-from typing import Any
-
 from ...contract import Change, Entry
 from ...errors import StorageError
-from ...field_paths import MISSING, parse_path
-from ...filters import identity
-from ...indexes import FieldIndex, Index
+from ...indexes import Index
 from ...names import DEFAULT_NAMESPACE, check_key
 from ...states.ordered import SortedMap
 from ...states.state import Row, Space, State, now_ms
+from ...states.unique import unique_text
 
 
 class MemorySpace(Space):
@@ -212,9 +209,11 @@ class MemoryState(State):
         self._spaces.put(name, space)
         return space
 
-    def replace_space(self, space: Space) -> None:
+    def own_space(self, space: Space) -> Space:
         assert isinstance(space, MemorySpace)
-        self._spaces.put(space.name, space)
+        own = space.fork()
+        self._spaces.put(space.name, own)
+        return own
 
     def drop_space(self, space: Space, lost: int) -> None:
         self._spaces.pop(space.name)
@@ -261,19 +260,3 @@ class MemoryState(State):
     def problems(self) -> Iterator[str]:
         for space in self._spaces.values():
             yield from space.problems()
-
-
-def unique_text(index: FieldIndex, entry: Entry) -> str | None:
-    """The field values of ``entry`` that a unique index compares, as text; None when the entry takes no part.
-
-    Two texts are equal exactly when all the values are equal as JSON.
-    """
-    parts = []
-    for path in index.paths:
-        found: Any = parse_path(path).read(entry)
-        if found is MISSING or found.__class__ not in (bool, int, float, str):
-            return None
-        if found.__class__ is float and found.is_integer():
-            found = int(found)
-        parts.append(identity(found))
-    return repr(parts)
