@@ -1,9 +1,10 @@
 """rocksdict: opened, read and written. No other module imports it.
 
-What it does not do as it says (0.3.29): the iterators of a snapshot forget the snapshot and show what is newest, and
-``set_iterate_lower_bound`` sets the upper bound. So one state is read through an iterator made at its moment, which
-goes on showing that moment wherever it is moved, and the bounds are looked at here. ``items`` and its like never say
-whether they ended at the end or at damage; ``iter`` does (``status``).
+What it does not do as it says (0.3.29): the iterators of a snapshot forget the snapshot and show what is newest;
+``set_iterate_lower_bound`` sets the upper bound; an iterator outlives the ReadOptions whose bounds it points into and
+then ends anywhere. So one state is read through an iterator made at its moment, which goes on showing that moment
+wherever it is moved, without options, and the bounds are looked at here. ``items`` and its like never say whether they
+ended at the end or at damage; ``iter`` does (``status``).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from struct import Struct
 from typing import Any, Final
 
 from ...contract import Entry, Status, check_ttl, check_version
@@ -18,14 +19,14 @@ from ...errors import (
     VersionConflict,
 )
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_keys, check_namespace
-from ...states.state import State, now_ms
+from ...states.state import Row, State, now_ms
 from ...states.storage import StateStorage
 from ...states.turn import Claim, WriterTurn
 from ...values import encode_metadata, encode_value
 from . import folder, forks, layout
 from .driver_errors import translate
 from .engine import Database, Frozen
-from .layout import HEADER, HEADER_SIZE, JSON, METADATA
+from .layout import EXPIRES, HEADER, HEADER_SIZE, JSON
 from .settings import RocksDBSettings
 from .space import RocksDBSpace
 from .state import RocksDBState
@@ -40,6 +41,9 @@ _IN_CHILD: Final = (
 #: How far ahead of the newest version the stored bound for versions is set, in microseconds.
 _CLOCK_AHEAD: Final = 10_000_000
 
+#: What a set needs of the row before: kind, version, created_at.
+_OF_THE_OLD: Final = Struct(">BQQ")
+
 #: Namespaces whose counters are at hand for the short way of ``set``.
 _MOST_PLAIN: Final = 4_096
 
@@ -47,9 +51,10 @@ _MOST_PLAIN: Final = 4_096
 class PlainSpace:
     """A namespace that tracks no changes and has no index: what a set there has to know."""
 
-    __slots__ = ("counters", "entries", "log_length", "stored")
+    __slots__ = ("counters", "entries", "log_length", "name", "stored")
 
     def __init__(self, space: RocksDBSpace) -> None:
+        self.name = space.name
         self.entries = space.entries
         self.counters = layout.COUNTERS + space.name.encode()
         self.stored = space.stored
@@ -76,6 +81,7 @@ class RocksDBStorageBackend(StateStorage):
         self.path = settings.db_path
         self._start(settings)
         self._closed_text = _CLOSED
+        self._lock = self._turn.lock
         self._plain: dict[str, PlainSpace] = {}
         folder.prepare_folder(self.path, settings.read_only)
         self._db = Database(settings)
@@ -123,7 +129,7 @@ class RocksDBStorageBackend(StateStorage):
         rows = [*state.rows_to_write(), *self._clock_row()]
         if rows or state.view.wiped:
             self._db.write(((low, layout.after(low)) for low in state.view.wiped), rows)
-            self._versions_below = max(self._versions_below, self._next_bound())
+            self._versions_below = self._next_bound()
             self._newest_seq, self._newest_lost = state.last_seq, state.lost_through
 
     def _clock_row(self) -> Iterable[tuple[bytes, bytes]]:
@@ -153,9 +159,9 @@ class RocksDBStorageBackend(StateStorage):
         except Exception as error:
             raise self._failed(error, namespace, key) from error
 
-    def _failed(self, error: Exception, namespace: str, key: str) -> StorageError:
+    def _failed(self, error: Exception, namespace: str, key: str, *, committing: bool = False) -> StorageError:
         self.check_open()
-        return translate(error, f"key {key!r} in namespace {namespace!r}")
+        return translate(error, f"key {key!r} in namespace {namespace!r}", committing=committing)
 
     def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
         name, key = check_namespace(namespace), check_key(key)
@@ -210,67 +216,85 @@ class RocksDBStorageBackend(StateStorage):
     ) -> int:
         name, key = check_namespace(namespace), check_key(key)
         stored, text = encode_value(value), encode_metadata(metadata)
-        if ttl is None:
-            turn = self._turn
-            if turn.lock.acquire(False):
-                # Nobody writes, and nobody begins to while the lock is held, which is as long as this one write takes.
-                try:
-                    version = self._set_plainly(name, key, stored, text, overwrite, if_version)
-                finally:
-                    turn.lock.release()
-                if version:
-                    return version
+        if ttl is None and self._lock.acquire(False):
+            # Nobody writes, and nobody begins to while the lock is held, which is as long as this one write takes.
+            try:
+                space = self._plain_space(name)
+                if space is not None:
+                    full = space.entries + key.encode()
+                    old = self._fetch(full)
+                    now = time.time_ns() // 1_000_000
+                    if old is None:
+                        kind, actual, created_at = 0, 0, now
+                    else:
+                        kind, actual, created_at = _OF_THE_OLD.unpack_from(old)
+                    if not kind & EXPIRES:  # else there is an expiry to mind
+                        if old is not None and not overwrite:
+                            raise KeyExists(name, key)
+                        if if_version is not None and check_version(if_version) != actual:
+                            raise VersionConflict(name, key, if_version, actual)
+                        version = self.clock.tick()
+                        if text is None and stored.__class__ is str:
+                            row = HEADER.pack(JSON, version, created_at, now, 0, 0) + stored.encode()
+                        else:
+                            row = layout.pack_row(Row(stored, text, version, created_at, now, None))
+                        if old is not None and version <= self._versions_below:
+                            self._put(full, row)
+                        else:
+                            self._write_plainly(space, full, row, int(old is None))
+                        return version
+            except StorageError:
+                raise
+            except Exception as error:
+                raise self._failed(error, name, key, committing=True) from error
+            finally:
+                self._lock.release()
         check_ttl(ttl)
         check_version(if_version)
         return self._write(
             lambda draft: draft.put(name, key, stored, text, overwrite=overwrite, ttl=ttl, if_version=if_version)
         )
 
-    def _set_plainly(
-        self, name: str, key: str, value: str | bytes, metadata: str | None, overwrite: bool, if_version: int | None
-    ) -> int:
-        """Write an entry that has no expiry, no index and no log to mind; its version, or 0 where that is not so."""
-        turn = self._turn
-        if not turn.is_free or getattr(self._bound, "transaction", None) is not None:
-            return 0
-        space = self._plain.get(name) or self._find_plain(name)
-        if space is None:
-            return 0
+    def delete(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE, if_version: int | None = None) -> bool:
+        name, key = check_namespace(namespace), check_key(key)
+        if if_version is None and self._lock.acquire(False):
+            try:
+                space = self._plain_space(name)
+                if space is not None:
+                    existed = self._delete_plainly(space, key)
+                    if existed is not None:
+                        return existed
+            finally:
+                self._lock.release()
+        check_version(if_version)
+        return self._write(lambda draft: draft.remove(name, key, if_version))
+
+    def _plain_space(self, name: str) -> PlainSpace | None:
+        """The namespace if the calling thread may write to it at once and there is no index or log to mind."""
+        # A thread that has a transaction open finds its own turn taken; one whose transaction expired unnoticed, too.
+        return (self._plain.get(name) or self._find_plain(name)) if self._turn.is_free else None
+
+    def _delete_plainly(self, space: PlainSpace, key: str) -> bool | None:
+        """Delete an entry; whether it existed, or None where it has an expiry to mind."""
         full = space.entries + key.encode()
         try:
             old = self._fetch(full)
-            now = time.time_ns() // 1_000_000
-            created_at = now
-            if old is not None:
-                kind, actual, created_at, _, _, _ = HEADER.unpack_from(old)
-                if kind & layout.EXPIRES:
-                    return 0
-                if not overwrite:
-                    raise KeyExists(name, key)
-            else:
-                actual = 0
-            if if_version is not None and check_version(if_version) != actual:
-                raise VersionConflict(name, key, if_version, actual)
-            version = self.clock.tick()
-            kind = JSON if value.__class__ is str else 0
-            if metadata is None:
-                header = HEADER.pack(kind, version, created_at, now, 0, 0)
-            else:
-                encoded = metadata.encode()
-                header = HEADER.pack(kind | METADATA, version, created_at, now, 0, len(encoded)) + encoded
-            row = header + (value.encode() if kind else value)  # type: ignore[union-attr, operator]
-            if old is not None and version <= self._versions_below:
-                self._put(full, row)
-                return version
-        except StorageError:
-            raise
         except Exception as error:
-            raise self._failed(error, name, key) from error
-        counted = layout.COUNTS.pack(space.stored + (old is None), space.log_length)
-        self._db.write((), [(full, row), (space.counters, counted), *self._clock_row()])
-        self._versions_below = max(self._versions_below, self._next_bound())
-        space.stored += old is None
-        return version
+            raise self._failed(error, space.name, key) from error
+        if old is None:
+            return False
+        if old[0] & EXPIRES:
+            return None
+        (version,) = layout.NUMBER.unpack_from(old, 1)
+        self.clock.observe(version)
+        self._write_plainly(space, full, None, -1)
+        return True
+
+    def _write_plainly(self, space: PlainSpace, full: bytes, row: bytes | None, more: int) -> None:
+        counted = layout.COUNTS.pack(space.stored + more, space.log_length)
+        self._db.write((), ((full, row), (space.counters, counted), *self._clock_row()))
+        self._versions_below = self._next_bound()
+        space.stored += more
 
     def _find_plain(self, name: str) -> PlainSpace | None:
         if self.is_closed or self.settings.read_only:
@@ -339,6 +363,7 @@ class RocksDBStorageBackend(StateStorage):
             transaction._work.let_go()
         self._open.clear()
         self._turn, self._bound = WriterTurn(), threading.local()
+        self._lock = self._turn.lock
         self.is_closed, self._closed_text = True, _IN_CHILD
         self._fetch = self._put = self._refuse  # type: ignore[assignment]
         return held
