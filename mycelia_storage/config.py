@@ -14,8 +14,8 @@ any other text, or a ``Path``                   the SQLite file of that path
 None                                            what the environment variable ``MYCELIA_DB`` holds
 ==============================================  =====================================================
 
-The query of a ``sqlite:``, ``rocksdb:`` or ``memory:`` URL holds options, ``?busyTimeout=100&read_only=true``: ``true`` and
-``false`` are booleans, numbers are numbers, the rest is text.
+The query of a ``sqlite:``, ``rocksdb:`` or ``memory:`` URL holds options, ``?busyTimeout=100&read_only=true``:
+``true`` and ``false`` are booleans, numbers are numbers, the rest is text.
 
 ``auto`` is sqlite if ``dbPath`` is given and apsw is installed. Otherwise it is memory, without the options that only
 a file has; if that loses a ``dbPath``, a warning is logged.

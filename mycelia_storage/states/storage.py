@@ -45,10 +45,11 @@ class StateStorage(StateWrites):
         self._expired: dict[str, None] = {}
         self._bound = threading.local()
         self._last_error: str | None = None
+        self._sweeping_stopped = threading.Event()
 
     def _start_sweeping(self) -> None:
-        stop = threading.Event()
-        self._stop_sweeping = weakref.finalize(self, stop.set)
+        stop = self._sweeping_stopped
+        weakref.finalize(self, stop.set)
         arguments = (weakref.ref(self), stop, self.settings.sweep_interval)
         name = f"mycelia-{self.backend_name}-sweep"
         threading.Thread(target=_sweep_on, args=arguments, name=name, daemon=True).start()
@@ -213,7 +214,7 @@ class StateStorage(StateWrites):
             self._open.clear()
             self._let_go()
             self._turn.changed.notify_all()
-        self._stop_sweeping()
+        self._sweeping_stopped.set()
 
 
 def _sweep_on(storage: weakref.ref[StateStorage], stop: threading.Event, interval: float) -> None:

@@ -80,9 +80,11 @@ class StateTransaction(StateWrites, Transaction):
         work = self._work
         with work.lock:
             self._check()
-            if work.stack[0] is self:
-                work.storage._end(work, publish=not work.read_only)
-            self._finish()
+            try:
+                if work.stack[0] is self:
+                    work.storage._end(work, publish=not work.read_only)
+            finally:  # a commit that failed has undone everything
+                self._finish()
 
     def rollback(self, id: str | None = None) -> None:
         if id is not None and id != self.id:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol
 from weakref import WeakSet
 
-from ...errors import BackendUnavailable, TransactionError
+from ...errors import BackendUnavailable, StorageClosed, StorageError, StorageReadOnly, TransactionError
 from .driver_errors import translate
 from .settings import RocksDBSettings
 
@@ -72,6 +72,8 @@ class Database:
     def __init__(self, settings: RocksDBSettings) -> None:
         access = rocksdict.AccessType.read_only(False) if settings.read_only else rocksdict.AccessType.read_write()
         self._settings = settings
+        #: Why a write failed. RocksDB refuses every later one until it is opened anew.
+        self.failure: StorageError | None = None
         # A traceback that somebody keeps may hold any of these, and the folder is unlocked only when all are gone.
         self.readers: WeakSet[Frozen | Cursor] = WeakSet()
         try:
@@ -108,7 +110,14 @@ class Database:
         try:
             self.rdict.write(batch)
         except Exception as error:
-            raise translate(error, committing=True) from error
+            raise self.failed(error) from error
+
+    def failed(self, error: Exception, about: str = "") -> StorageError:
+        """Our error for a write that failed."""
+        translated = translate(error, about, committing=True)
+        if not isinstance(translated, StorageReadOnly | StorageClosed):
+            self.failure = translated
+        return translated
 
     def checkpoint(self, path: Path) -> None:
         """A copy as of now in a new folder; files that never change are hard links."""
@@ -132,10 +141,17 @@ class Database:
         except Exception as error:
             raise translate(error) from error
 
+    def inner(self) -> list[object]:
+        """All of rocksdict's objects that are held: what must outlive everything in the child of a fork."""
+        held: list[object] = [self.rdict]
+        for reader in list(self.readers):
+            held.append(reader._rows if isinstance(reader, Cursor) else reader._snapshot)
+        return held
+
     def close(self) -> None:
         """Bring what was written to the disk, end all readers, and close."""
         try:
-            if not self._settings.read_only:
+            if not (self._settings.read_only or self.failure):
                 if self._settings.synchronous.upper() == "OFF":
                     self.rdict.flush()
                 else:
@@ -145,7 +161,11 @@ class Database:
         finally:
             for reader in list(self.readers):
                 reader.release()
-            self.rdict.close()
+            try:
+                self.rdict.close()
+            except Exception as error:
+                if self.failure is None:
+                    raise translate(error, self._settings.db_path) from error
 
 
 class Frozen:

@@ -5,19 +5,21 @@ The file is written before the database is first opened, so a database without i
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
 
 import orjson
 
-from ...errors import ForeignDatabase, InvalidConfig, SchemaTooNew, StorageCorrupt, StorageError, StorageReadOnly
+from ...errors import ForeignDatabase, InvalidConfig, SchemaTooNew, StorageCorrupt, StorageError, StorageFull, StorageReadOnly
 from .layout import FORMAT
 
 MARK: Final = "mycelia-storage.json"
 
 _NAME: Final = "mycelia-storage-rocksdb"
 _CURRENT: Final = "CURRENT"
+_ROOM: Final = 2**18
 
 
 def prepare_folder(path: str, read_only: bool) -> None:
@@ -47,6 +49,22 @@ def prepare_folder(path: str, read_only: bool) -> None:
             raise StorageCorrupt(f"the database in {path!r} has lost its file {_CURRENT}")
         if read_only:
             raise InvalidConfig(f"the storage at {path!r} was never written; there is nothing to read")
+
+
+def check_room(path: str) -> None:
+    """Raise StorageFull unless there is room to replay the log into tables."""
+    logged = sum(file.stat().st_size for file in Path(path).glob("*.log"))
+    trial = Path(path) / f".room.{os.getpid()}"
+    try:
+        descriptor = os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, logged + _ROOM)
+        finally:
+            os.close(descriptor)
+            trial.unlink()
+    except OSError as error:
+        kind = StorageFull if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT) else StorageError
+        raise kind(f"no room to go on in {path!r} after a failed write: {error.strerror}") from error
 
 
 def write_mark(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""All of a RocksDB storage at one moment: a view, and the namespaces changed in it, whose records wait for the commit."""
+"""All of a RocksDB storage at one moment: a view, and the namespaces changed above it."""
 
 from __future__ import annotations
 

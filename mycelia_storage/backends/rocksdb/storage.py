@@ -84,17 +84,27 @@ class RocksDBStorageBackend(StateStorage):
         self._lock = self._turn.lock
         self._plain: dict[str, PlainSpace] = {}
         folder.prepare_folder(self.path, settings.read_only)
-        self._db = Database(settings)
+        self._open_database()
+        forks.watch(self)
+        if not settings.read_only:
+            self._start_sweeping()
+
+    def _open_database(self) -> None:
+        self._db = Database(self.settings)
         self._fetch, self._put = self._db.rdict.get, self._db.rdict.__setitem__
         try:
             self._adopt()
         except BaseException:
-            self.is_closed = True
             self._db.close()
             raise
-        forks.watch(self)
-        if not settings.read_only:
-            self._start_sweeping()
+
+    def _open_again(self) -> None:
+        """Go on after a failed write, when there is room again. Open snapshots end. Called in the writer's turn."""
+        with self._turn.changed:
+            folder.check_room(self.path)
+            self._plain.clear()
+            self._db.close()
+            self._open_database()
 
     def _adopt(self) -> None:
         """Make a new database ready, or learn what an existing one holds."""
@@ -145,7 +155,14 @@ class RocksDBStorageBackend(StateStorage):
         self.check_open()
         if self.settings.read_only:
             raise StorageReadOnly(f"the storage {self.path!r} was opened read-only")
-        return super()._claim(timeout)
+        claim = super()._claim(timeout)
+        if self._db.failure is not None:
+            try:
+                self._open_again()
+            except BaseException:
+                self._turn.give_up(claim)
+                raise
+        return claim
 
     def check_open(self) -> None:
         if self.is_closed:
@@ -161,7 +178,8 @@ class RocksDBStorageBackend(StateStorage):
 
     def _failed(self, error: Exception, namespace: str, key: str, *, committing: bool = False) -> StorageError:
         self.check_open()
-        return translate(error, f"key {key!r} in namespace {namespace!r}", committing=committing)
+        about = f"key {key!r} in namespace {namespace!r}"
+        return self._db.failed(error, about) if committing else translate(error, about)
 
     def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
         name, key = check_namespace(namespace), check_key(key)
@@ -272,7 +290,9 @@ class RocksDBStorageBackend(StateStorage):
     def _plain_space(self, name: str) -> PlainSpace | None:
         """The namespace if the calling thread may write to it at once and there is no index or log to mind."""
         # A thread that has a transaction open finds its own turn taken; one whose transaction expired unnoticed, too.
-        return (self._plain.get(name) or self._find_plain(name)) if self._turn.is_free else None
+        if not self._turn.is_free or self._db.failure is not None:
+            return None
+        return self._plain.get(name) or self._find_plain(name)
 
     def _delete_plainly(self, space: PlainSpace, key: str) -> bool | None:
         """Delete an entry; whether it existed, or None where it has an expiry to mind."""
@@ -312,6 +332,8 @@ class RocksDBStorageBackend(StateStorage):
     def get_status(self) -> Status:
         status = super().get_status()
         settings, problem = self.settings, status.last_error
+        if self._db.failure is not None:
+            problem = str(self._db.failure)
         background = self._db.size_of("background-errors")
         if problem is None and background:
             problem = f"RocksDB met {background} errors in the background; its LOG file in {self.path!r} names them"
@@ -356,11 +378,7 @@ class RocksDBStorageBackend(StateStorage):
 
     def abandon(self) -> list[object]:
         """In the child of a fork: refuse everything from now on. What must be kept for good."""
-        held: list[object] = [self._db, self._db.rdict, *self._db.readers]
-        for transaction in self._open.values():
-            held.append(transaction._work.state)
-            held.extend(each._begun_with for each in transaction._work.stack)
-            transaction._work.let_go()
+        held = self._db.inner()
         self._open.clear()
         self._turn, self._bound = WriterTurn(), threading.local()
         self._lock = self._turn.lock
