@@ -52,7 +52,9 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def summarise(results: Results, workloads: Sequence[Workload], engines: Sequence[type[Engine]]) -> dict[str, Any]:
+def summarise(
+    results: Results, workloads: Sequence[Workload], engines: Sequence[type[Engine]], floor: str = FLOOR
+) -> dict[str, Any]:
     """Per workload and engine: medians in microseconds an operation, and the ratio to the floor of the same run."""
     rows: dict[str, Any] = {}
     for workload in workloads:
@@ -66,7 +68,7 @@ def summarise(results: Results, workloads: Sequence[Workload], engines: Sequence
             cells[engine.name] = {
                 "cpu_us": _rounded(middle(samples.cpu.values())),
                 "wall_us": _rounded(middle(samples.wall.values())),
-                "ratio": _rounded(ratio(samples, by_engine[FLOOR])) if FLOOR in by_engine else None,
+                "ratio": _rounded(ratio(samples, by_engine[floor])) if floor in by_engine else None,
                 "rounds": len(samples.cpu),
             }
         rows[workload.name] = {"title": workload.title, "engines": cells}
@@ -79,7 +81,7 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
-def table(results: Mapping[str, Any], engines: Sequence[str], of: str = "ours") -> str:
+def table(results: Mapping[str, Any], engines: Sequence[str], of: str = "ours", floor: str = FLOOR) -> str:
     """Markdown: CPU microseconds an operation and, in brackets, the ratio to the floor.
 
     An engine's cell is in bold where it beats ``of``: those are the losses.
@@ -91,18 +93,18 @@ def table(results: Mapping[str, Any], engines: Sequence[str], of: str = "ours") 
     for row in results.values():
         cells = row["engines"]
         measure = (cells.get(of) or {}).get("cpu_us")
-        shown = [_cell(name, cells.get(name), measure, of) for name in engines]
+        shown = [_cell(name, cells.get(name), measure, of, floor) for name in engines]
         lines.append(f"| {row['title']} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
 
-def _cell(name: str, cell: Mapping[str, Any] | None, measure: float | None, of: str) -> str:
+def _cell(name: str, cell: Mapping[str, Any] | None, measure: float | None, of: str, floor: str) -> str:
     if cell is None:
         return "\N{EN DASH}"
     text = _figure(cell["cpu_us"])
-    if name != FLOOR and cell["ratio"] is not None:
+    if name != floor and cell["ratio"] is not None:
         text += f" ({_figure(cell['ratio'])}x)"
-    if name not in (of, FLOOR) and measure is not None and cell["cpu_us"] < measure:
+    if name not in (of, floor) and measure is not None and cell["cpu_us"] < measure:
         text = f"**{text}**"
     return text
 

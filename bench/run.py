@@ -11,7 +11,7 @@ from typing import Any
 
 from .dataset import Dataset
 from .measure import Contestant, run_rounds
-from .report import machine, summarise, table, versions, write_json
+from .report import FLOOR, machine, summarise, table, versions, write_json
 from .rivals import ENGINES, Engine, load
 from .workloads import WORKLOADS
 
@@ -31,16 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         finally:
             for contestant in contestants:
                 contestant.close()
-    rows = summarise(results, workloads, engines)
+    rows = summarise(results, workloads, engines, options.floor)
     written = {
         "machine": machine(),
         "versions": versions(package for engine in engines for package in engine.packages),
         "entries": options.entries,
         "rounds": options.rounds,
+        "floor": options.floor,
         "durability": {engine.name: engine.durability for engine in engines},
         "results": rows,
     }
-    print(table(rows, [engine.name for engine in engines]))
+    print(table(rows, [engine.name for engine in engines], options.of, options.floor))
     if options.out:
         write_json(options.out, written)
     return written
@@ -74,6 +75,8 @@ def _names(known: Sequence[str]) -> Any:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("--engines", type=_names(ENGINES), help="comma-separated; default: all that are installed")
+    parser.add_argument("--floor", choices=ENGINES, default=FLOOR, help="what the ratios are to")
+    parser.add_argument("--of", choices=ENGINES, default="ours", help="what is in bold beats this one")
     parser.add_argument("--workloads", type=_names([w.name for w in WORKLOADS]), help="comma-separated; default: all")
     parser.add_argument("--entries", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=20)

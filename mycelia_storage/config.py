@@ -5,6 +5,7 @@ configuration                                   opens
 ==============================================  =====================================================
 ``sqlite:///a.db``, ``sqlite:////var/a.db``     a file by relative or absolute path, percent-decoded
 ``sqlite:///:memory:``                          a private database, gone at close
+``rocksdb:///folder``, ``rocksdb:////var/f``    a folder by relative or absolute path, percent-decoded
 ``memory:`` or ``memory://``                    the memory backend
 ``NAME://...``                                  the plug-in NAME, which gets the whole URL as ``url=``
 any other text, or a ``Path``                   the SQLite file of that path
@@ -13,8 +14,8 @@ any other text, or a ``Path``                   the SQLite file of that path
 None                                            what the environment variable ``MYCELIA_DB`` holds
 ==============================================  =====================================================
 
-The query of a ``sqlite:`` or ``memory:`` URL holds options, ``?busyTimeout=100&read_only=true``: ``true`` and
-``false`` are booleans, numbers are numbers, the rest is text.
+The query of a ``sqlite:``, ``rocksdb:`` or ``memory:`` URL holds options, ``?busyTimeout=100&read_only=true``:
+``true`` and ``false`` are booleans, numbers are numbers, the rest is text.
 
 ``auto`` is sqlite if ``dbPath`` is given and apsw is installed. Otherwise it is memory, without the options that only
 a file has; if that loses a ``dbPath``, a warning is logged.
@@ -51,6 +52,7 @@ Config = str | Path | Mapping[str, Any] | None
 # Name -> module, class, what to install. Found without entry points, so that an uninstalled checkout works.
 _BUILT_IN: Final = {
     "memory": ("mycelia_storage.backends.memory", "MemoryStorageBackend", "mycelia-storage"),
+    "rocksdb": ("mycelia_storage.backends.rocksdb", "RocksDBStorageBackend", "mycelia-storage[rocksdb]"),
     "sqlite": ("mycelia_storage.backends.sqlite", "SQLiteStorageBackend", "apsw"),
 }
 _FILE_OPTIONS: Final = frozenset(
@@ -168,9 +170,9 @@ def _read_built_in_url(scheme: str, rest: str, text: str) -> tuple[str, dict[str
             raise InvalidConfig(f"the memory backend has no path: write memory: instead of {text!r}")
         return scheme, options
     if not body.startswith("///"):
-        raise InvalidConfig(f"write sqlite:///relative.db or sqlite:////absolute.db instead of {text!r}")
+        raise InvalidConfig(f"write {scheme}:///relative.db or {scheme}:////absolute.db instead of {text!r}")
     if any(camel_case(option) == "dbPath" for option in options):
-        raise InvalidConfig(f"the path of a sqlite URL stands before its query: {text!r}")
+        raise InvalidConfig(f"the path of a {scheme} URL stands before its query: {text!r}")
     return scheme, {"db_path": _checked_path(_decode(body[3:], text)), **options}
 
 

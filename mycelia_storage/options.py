@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from .errors import InvalidConfig
@@ -43,6 +44,25 @@ def camel_case(name: str) -> str:
     """
     first, *others = name.split("_")
     return first + "".join(part[:1].upper() + part[1:] for part in others)
+
+
+def resolve_path(path: Any, base_dir: Any = None) -> str:
+    """The absolute path that the options ``db_path`` and ``base_dir`` mean. Raises InvalidConfig for no path, and for
+    one that leads out of ``base_dir``, symbolic links resolved.
+    """
+    if isinstance(path, Path):
+        path = str(path)
+    if not isinstance(path, str) or not path.strip():
+        raise InvalidConfig("dbPath is a non-empty path")
+    if "\0" in path or (isinstance(base_dir, str) and "\0" in base_dir):
+        raise InvalidConfig("a path holds no NUL")
+    if base_dir is None:
+        return str(Path(path).absolute())
+    base = Path(base_dir).resolve()
+    full = (base / path).resolve()
+    if not full.is_relative_to(base) or full == base:
+        raise InvalidConfig(f"dbPath {path!r} leads out of base_dir")
+    return str(full)
 
 
 def nearest(given: str, known: Iterable[str]) -> str | None:

@@ -136,7 +136,11 @@ def copy_value(value: Any) -> Any:
 def _check_dict(value: dict[Any, Any], depth: int) -> None:
     for member in value.values():
         kind = member.__class__
-        if kind not in _HARMLESS and not (kind is float and member - member == 0.0):
+        if kind in _HARMLESS:
+            continue
+        if kind is list and depth < MAX_DEPTH:
+            _check_list(member, depth + 1)
+        elif kind is not float or member - member != 0.0:
             _check_member(member, kind, depth)
 
 

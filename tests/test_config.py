@@ -284,7 +284,7 @@ def test_auto_without_apsw_is_memory_and_says_so(
 
 def test_an_unknown_backend_names_those_there_are() -> None:
     with pytest.raises(
-        InvalidConfig, match=r"unknown backend 'sqlit'; did you mean 'sqlite'\? known are memory, sqlite"
+        InvalidConfig, match=r"unknown backend 'sqlit'; did you mean 'sqlite'\? known are memory, rocksdb, sqlite"
     ):
         open_storage({"backend": "sqlit"})
     with pytest.raises(InvalidConfig, match="unknown backend 'redis'"):
@@ -321,7 +321,7 @@ def test_only_something_callable_can_be_registered() -> None:
 
 def test_an_installed_plug_in_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, plug_in("far", lambda: Recorder), plug_in("sqlite", lambda: Recorder))
-    assert known_backends() == ["far", "memory", "sqlite"]
+    assert known_backends() == ["far", "memory", "rocksdb", "sqlite"]
     storage: Any = open_storage("far://there")
     assert storage.options == {"url": "far://there"}
     assert find_backend("sqlite") is not Recorder, "a plug-in cannot take the place of a built-in backend"

@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 )
 
 from mycelia_storage.backends.memory import MemoryStorageBackend
+from mycelia_storage.backends.rocksdb import RocksDBStorageBackend
 from mycelia_storage.backends.sqlite import SQLiteStorageBackend
 from mycelia_storage.contract import BatchResult, Entry, StorageBackend
 from mycelia_storage.errors import BatchError, StorageError
@@ -403,6 +404,14 @@ class AgainstSQLite(Comparison):
         return SQLiteStorageBackend({"dbPath": str(folder / "s.db"), "synchronous": "OFF"})
 
 
+class AgainstRocksDB(Comparison):
+    persistent = True
+
+    @staticmethod
+    def open_real(folder: Path) -> StorageBackend:
+        return RocksDBStorageBackend({"dbPath": str(folder / "s"), "synchronous": "OFF"})
+
+
 class AgainstItself(Comparison):
     """The memory backend beside itself: finds what differs from one run to the next, and errors in this file."""
 
@@ -413,6 +422,6 @@ class AgainstItself(Comparison):
         return MemoryStorageBackend()
 
 
-@pytest.mark.parametrize("machine", [AgainstItself, AgainstSQLite])
+@pytest.mark.parametrize("machine", [AgainstItself, AgainstSQLite, AgainstRocksDB])
 def test_a_backend_answers_as_the_model_does(machine: type[Comparison]) -> None:
     run_state_machine_as_test(machine, settings=PROFILE)

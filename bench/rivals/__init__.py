@@ -20,6 +20,8 @@ _HOMES: Final = {
     "sqlite-utils": "sqlite_utils_table:SqliteUtils",
     "lmdb": "lmdb_env:Lmdb",
     "rocksdict": "rocks_dict:RocksDict",
+    "rocksdb-floor": "rocksdb_floor:RocksDBFloor",
+    "ours-rocksdb": "ours_rocksdb:OursRocksDB",
 }
 
 ENGINES: Final = tuple(_HOMES)

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from mycelia_storage.backends.memory import MemoryStorageBackend, ordered
-from mycelia_storage.backends.memory.ordered import SortedMap
-from mycelia_storage.backends.memory.turn import Claim, WriterTurn
+from mycelia_storage.backends.memory import MemoryStorageBackend
 from mycelia_storage.contract import Entry
 from mycelia_storage.dumps import parse_dump_line
 from mycelia_storage.errors import InvalidConfig, StorageBusy
+from mycelia_storage.states import ordered
+from mycelia_storage.states.ordered import SortedMap
+from mycelia_storage.states.turn import Claim, WriterTurn
 
 PATIENCE = 60
 
@@ -135,7 +136,7 @@ def test_old_states_are_let_go() -> None:
             tx.set("k", 1)
         snapshot = storage.begin_transaction(read_only=True)
         state = snapshot._state()  # type: ignore[attr-defined]
-        assert state.spaces.get("default") is not None
+        assert state.space("default") is not None
         holders = len(gc.get_referrers(state))
         snapshot.rollback()
         storage.set("k", 2)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mycelia_storage import MemoryStorageBackend, SQLiteStorageBackend
+from mycelia_storage import MemoryStorageBackend, RocksDBStorageBackend, SQLiteStorageBackend
 from mycelia_storage.contract import Entry, StorageBackend
 
 from .forkserver import ForkServer
@@ -20,12 +20,15 @@ def server() -> Iterator[ForkServer]:
         yield server
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "rocksdb", "sqlite"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StorageBackend]:
     """An empty storage of each backend."""
     if request.param == "memory":
         with MemoryStorageBackend() as memory:
             yield memory
+    elif request.param == "rocksdb":
+        with RocksDBStorageBackend({"dbPath": str(tmp_path / "storage")}) as rocksdb:
+            yield rocksdb
     else:
         with SQLiteStorageBackend({"dbPath": str(tmp_path / "storage.db")}) as sqlite:
             yield sqlite

@@ -207,9 +207,9 @@ FULL = StorageFull.__name__
 UNKNOWN = CommitUnknown.__name__
 
 
-def mount_small(folder: Path) -> bool:
-    """Mount a 3 MB file system at ``folder``, if this process may; whether it did."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+def mount_small(folder: Path, size: str = "3m") -> bool:
+    """Mount a file system of that size at ``folder``, if this process may; whether it did."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     try:
         return subprocess.run(mount, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:

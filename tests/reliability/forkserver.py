@@ -179,6 +179,7 @@ class ForkServer:
 
 
 def _serve(channel: socket.socket) -> None:
+    import mycelia_storage.backends.rocksdb
     import mycelia_storage.backends.sqlite  # noqa: F401 - so that children need not
 
     while True:

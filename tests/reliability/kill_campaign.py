@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from mycelia_storage.backends.sqlite import SQLiteStorageBackend
+from mycelia_storage.config import find_backend
+from mycelia_storage.contract import StorageBackend
 
 from .forkserver import Child, ForkServer, Talk
 from .plan_file import make_plan_file
@@ -47,9 +49,11 @@ SETTINGS: list[dict[str, Any]] = [
 # -- in the child ------------------------------------------------------------------------------------------------------
 
 
-def write_story(talk: Talk, options: dict[str, Any], seed: int, writer: str, first: int) -> None:
+def write_story(
+    talk: Talk, options: dict[str, Any], seed: int, writer: str, first: int, backend: str = "sqlite"
+) -> None:
     """Write step after step, and say so after each, until killed."""
-    storage = SQLiteStorageBackend(options)
+    storage = find_backend(backend)(**options)
     prepare(storage, writer)
     number = first
     while True:
@@ -102,6 +106,11 @@ class Violation(AssertionError):
 class Campaign:
     """A run of cycles; ``seen`` counts what they met."""
 
+    backend = "sqlite"
+    settings = SETTINGS
+    two_writers = 0.25
+    """In how many of the cycles."""
+
     def __init__(self, seed: int, folder: Path, server: ForkServer) -> None:
         self.seed, self.folder, self.server = seed, folder, server
         self.rng = random.Random(seed)
@@ -121,15 +130,15 @@ class Campaign:
 
     def _begin_file(self, number: int) -> None:
         for old in self.folder.glob("story.db*"):
-            old.unlink()
-        self.options = {"dbPath": str(self.folder / "story.db"), **SETTINGS[number % len(SETTINGS)]}
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+        self.options = {"dbPath": str(self.folder / "story.db"), **self.settings[number % len(self.settings)]}
         self.models = {writer: Model(writer) for writer in ("a", "b")}
         self.done = dict.fromkeys(self.models, 0)
         self.versions: dict[tuple[str, str], int] = {}
 
     def kill_writers(self, cycle: int) -> None:
         """One cycle: one writer or two, killed; then judge the file."""
-        writers = ["a", "b"] if self.rng.random() < 0.25 else ["a"]
+        writers = ["a", "b"] if self.rng.random() < self.two_writers else ["a"]
         children = {writer: self._start(writer) for writer in writers}
         acknowledged = dict(self.done)
         try:
@@ -160,6 +169,7 @@ class Campaign:
             seed=self.seed,
             writer=writer,
             first=self.done[writer],
+            backend=self.backend,
         )
 
     def _listen(self, child: Child, acknowledged: dict[str, int], writer: str, count: int) -> None:
@@ -182,7 +192,7 @@ class Campaign:
 
     def _judge(self, cycle: int, acknowledged: dict[str, int]) -> None:
         where = f"seed {self.seed}, cycle {cycle}, {self.options}"
-        with closing(SQLiteStorageBackend(self.options)) as storage:
+        with closing(find_backend(self.backend)(**self.options)) as storage:
             for writer, model in self.models.items():
                 for number in range(self.done[writer], acknowledged[writer]):
                     self._advance(model, writer, number)
@@ -207,7 +217,7 @@ class Campaign:
         taken.expect(model)
         self.seen[f"step {taken.name}"] += 1
 
-    def _judge_versions(self, storage: SQLiteStorageBackend, namespace: str, where: str) -> None:
+    def _judge_versions(self, storage: StorageBackend, namespace: str, where: str) -> None:
         last = {change.key: change for change in read_changes(storage, namespace)}
         for entry in storage.scan(namespace=namespace):
             change = last[entry.key]
@@ -285,10 +295,10 @@ def _spin(seconds: float) -> None:
         pass
 
 
-def run_campaign(cycles: int, seed: int, folder: Path) -> Counter[str]:
+def run_campaign(cycles: int, seed: int, folder: Path, kind: type[Campaign] = Campaign) -> Counter[str]:
     """Run it; what was met. Raises Violation."""
     with ForkServer() as server:
-        campaign = Campaign(seed, folder, server)
+        campaign = kind(seed, folder, server)
         campaign.run(cycles)
     return campaign.seen
 
@@ -298,7 +308,7 @@ def _report(seen: Counter[str]) -> Iterator[str]:
         yield f"{count:8} {name}"
 
 
-def main() -> None:
+def main(kind: type[Campaign] = Campaign) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Kill writers at random points and check what they leave.")
     parser.add_argument("--cycles", type=int, default=5000)
@@ -312,7 +322,7 @@ def main() -> None:
         folder = arguments.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            seen = run_campaign(arguments.cycles, seed, folder)
+            seen = run_campaign(arguments.cycles, seed, folder, kind)
         except Violation as violation:
             sys.exit(f"VIOLATION: {violation}")
     print("\n".join(_report(seen)))

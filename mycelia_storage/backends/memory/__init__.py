@@ -1,8 +1,6 @@
-"""The memory backend, and the model that tests compare the others with: the simplest code that keeps the contract.
+"""The memory backend, and the model that tests compare the others with: sorted maps behind the contract's rules.
 
-``ordered`` a sorted map that is copied in no time · ``state`` everything stored at one moment, never changed once
-published · ``draft`` makes the next state · ``turn`` one writer at a time · ``reading`` and ``writing`` the contract
-over a state · ``transactions`` · ``storage`` the backend.
+``state`` what is stored at one moment · ``storage`` the backend. All else it shares: :mod:`mycelia_storage.states`.
 """
 
 from .settings import MemorySettings

@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
-from ...errors import InvalidConfig
-from ...options import normalise_options
+from ...states.settings import StateSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemorySettings:
-    """Every option; camelCase spellings (``busyTimeout``, ...) are taken too."""
+class MemorySettings(StateSettings):
+    """Those that every backend over states has; camelCase spellings (``busyTimeout``, ...) are taken too."""
 
-    transaction_timeout: float = 60.0
-    """Seconds after which an open transaction is rolled back."""
-    busy_timeout: int = 5000
-    """Milliseconds to wait for the write lock before StorageBusy."""
-    sweep_interval: float = 60.0
-    """Seconds between two sweeps of expired entries and old changes."""
-    change_retention: int = 100_000
-    """Changes kept per namespace."""
-    change_retention_age: float | None = None
-    """Seconds that a change is kept; None: no limit by age."""
-
-    @classmethod
-    def read(cls, config: Mapping[str, Any] | None, options: dict[str, Any]) -> MemorySettings:
-        """Settings from a mapping and keyword options, which win. Raises InvalidConfig."""
-        if config is not None and not isinstance(config, Mapping):
-            raise InvalidConfig(f"a configuration is a mapping, not {type(config).__name__}")
-        known = [field.name for field in fields(cls)]
-        merged = normalise_options(config or {}, known, "memory") | normalise_options(options, known, "memory")
-        settings = cls(**merged)
-        for name, least in (("busy_timeout", 0), ("change_retention", 1)):
-            number = getattr(settings, name)
-            if not isinstance(number, int) or isinstance(number, bool) or not least <= number < 2**31:
-                raise InvalidConfig(f"{name} is a whole number of at least {least}")
-        for name in ("transaction_timeout", "sweep_interval", "change_retention_age"):
-            seconds = getattr(settings, name)
-            if name == "change_retention_age" and seconds is None:
-                continue
-            if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < 1e9:
-                raise InvalidConfig(f"{name} is a number of seconds over 0")
-        return settings
+    backend_name: ClassVar[str] = "memory"

@@ -8,178 +8,255 @@
           │                        ├─ indexes:  name -> declaration
           │                        └─ unique:   index name -> (field values as text -> key)
           └─ dropped: name of a deleted namespace -> last seq of the log that went with it
-
-A State that was published or handed to a snapshot is never changed again: a :class:`~.draft.Draft` makes the next
-one from forks of it. So readers need no lock, and a savepoint is a reference.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from heapq import merge
-from itertools import islice
-from typing import Any, NamedTuple
-
-from ...contract import Change, ChangePage, Entry, NamespaceInfo
-from ...errors import CursorExpired
-from ...field_paths import MISSING, parse_path
-from ...filters import identity
-from ...indexes import FieldIndex, Index
-from ...names import DEFAULT_NAMESPACE
-from ...values import Stored, decode_metadata, decode_value
-from .ordered import SortedMap
+from ...contract import Change, Entry
+from ...errors import StorageError
+from ...indexes import Index
+from ...names import DEFAULT_NAMESPACE, check_key
+from ...states.ordered import SortedMap
+from ...states.state import Row, Space, State, now_ms
+from ...states.unique import unique_text
 
 
-def now_ms() -> int:
-    """UTC milliseconds."""
-    return time.time_ns() // 1_000_000
+class MemorySpace(Space):
+    """One namespace in sorted maps."""
 
+    __slots__ = ("_expiring", "_log", "_rows", "_unique")
 
-class Row(NamedTuple):
-    """An entry as stored: encoded, so that no caller holds a part of it."""
-
-    value: Stored
-    metadata: str | None
-    version: int
-    created_at: int
-    updated_at: int
-    expires_at: int | None
-
-    def is_live(self, now: int) -> bool:
-        """Whether the entry has not expired at ``now`` (UTC ms)."""
-        return self.expires_at is None or self.expires_at > now
-
-    def entry(self, namespace: str, key: str) -> Entry:
-        """The entry, decoded anew."""
-        value, metadata = decode_value(self.value), decode_metadata(self.metadata)
-        return Entry(namespace, key, value, metadata, *self[2:])
-
-
-class Space:
-    """One namespace."""
-
-    __slots__ = (
-        "created_at",
-        "expiring",
-        "indexes",
-        "log",
-        "metadata",
-        "name",
-        "pruned_through",
-        "rows",
-        "tracked",
-        "unique",
-    )
-
-    def __init__(
-        self, name: str, metadata: str | None = None, *, tracked: bool = False, pruned_through: int = 0
-    ) -> None:
+    def __init__(self, name: str, pruned_through: int = 0) -> None:
         self.name = name
-        self.metadata = metadata
+        self.metadata = None
         self.created_at = now_ms()
-        self.tracked = tracked
-        self.rows: SortedMap[str, Row] = SortedMap()
-        self.expiring: SortedMap[tuple[int, str], None] = SortedMap()
-        self.log: SortedMap[int, Change] = SortedMap()
-        self.indexes: dict[str, Index] = {}
-        self.unique: dict[str, SortedMap[str, str]] = {}
+        self.tracked = False
+        self.indexes = {}
         self.pruned_through = pruned_through
+        self._rows: SortedMap[str, Row] = SortedMap()
+        self._expiring: SortedMap[tuple[int, str], None] = SortedMap()
+        self._log: SortedMap[int, Change] = SortedMap()
+        self._unique: dict[str, SortedMap[str, str]] = {}
 
-    def fork(self) -> Space:
-        """A copy whose changes the original never sees."""
-        copy = Space.__new__(Space)
+    def fork(self) -> MemorySpace:
+        copy = MemorySpace.__new__(MemorySpace)
         copy.name, copy.metadata, copy.created_at = self.name, self.metadata, self.created_at
         copy.tracked, copy.pruned_through = self.tracked, self.pruned_through
-        copy.rows, copy.expiring, copy.log = self.rows.fork(), self.expiring.fork(), self.log.fork()
+        copy._rows, copy._expiring, copy._log = self._rows.fork(), self._expiring.fork(), self._log.fork()
         copy.indexes = self.indexes.copy()
-        copy.unique = {name: held.fork() for name, held in self.unique.items()}
+        copy._unique = {name: held.fork() for name, held in self._unique.items()}
         return copy
 
-    def count(self, now: int) -> int:
-        """How many entries are live."""
-        return len(self.rows) - sum(1 for _ in self.expired(now))
+    # -- rows ------------------------------------------------------------------------------------------------------
+
+    @property
+    def stored(self) -> int:
+        return len(self._rows)
+
+    def row(self, key: str) -> Row | None:
+        return self._rows.get(key)
+
+    def rows(self, low: str | None = None, high: str | None = None, reverse: bool = False) -> Iterator[tuple[str, Row]]:
+        return self._rows.items(low, high, reverse=reverse)
 
     def expired(self, now: int) -> Iterator[str]:
-        """The keys that are stored but have expired."""
-        for (_, key), _ in self.expiring.items(high=(now + 1, "")):
+        for (_, key), _ in self._expiring.items(high=(now + 1, "")):
             yield key
 
-    def info(self) -> NamespaceInfo:
-        """What the contract tells of a namespace."""
-        metadata = decode_metadata(self.metadata)
-        return NamespaceInfo(self.name, metadata, self.created_at, self.count(now_ms()), self.tracked)
+    def put(self, key: str, row: Row, old: Row | None) -> None:
+        if old is not None and old.expires_at is not None:
+            self._expiring.pop((old.expires_at, key))
+        if row.expires_at is not None:
+            self._expiring.put((row.expires_at, key), None)
+        if self._unique:
+            if old is not None:
+                self._leave(key, old)
+            entry = row.entry(self.name, key)
+            for name in self._unique:
+                self.enter(name, entry)
+        self._rows.put(key, row)
+
+    def remove(self, key: str, old: Row) -> None:
+        if self._unique:
+            self._leave(key, old)
+        if old.expires_at is not None:
+            self._expiring.pop((old.expires_at, key))
+        self._rows.pop(key)
+
+    def empty(self) -> None:
+        self._rows, self._expiring = SortedMap(), SortedMap()
+        self._unique = {index: SortedMap() for index in self._unique}
+
+    # -- indexes ---------------------------------------------------------------------------------------------------
+
+    def add_index(self, name: str, index: Index) -> None:
+        self.indexes[name] = index
+        if index.unique:
+            self._unique[name] = SortedMap()
+
+    def enter(self, name: str, entry: Entry) -> None:
+        text = self._text(name, entry)
+        if text is not None:
+            self._unique[name].put(text, entry.key)
+
+    def remove_index(self, name: str) -> None:
+        self._unique.pop(name, None)
+        del self.indexes[name]
+
+    def holder(self, name: str, entry: Entry) -> str | None:
+        text = self._text(name, entry)
+        key = None if text is None else self._unique[name].get(text)
+        return None if key == entry.key else key
+
+    def _leave(self, key: str, old: Row) -> None:
+        entry = old.entry(self.name, key)
+        for name, held in self._unique.items():
+            text = self._text(name, entry)
+            if text is not None and held.get(text) == key:
+                held.pop(text)
+
+    def _text(self, name: str, entry: Entry) -> str | None:
+        index = self.indexes[name]
+        return unique_text(index, entry) if index.unique else None
+
+    # -- the change log --------------------------------------------------------------------------------------------
+
+    @property
+    def log_length(self) -> int:
+        return len(self._log)
+
+    def changes(self, after: int = 0) -> Iterator[Change]:
+        for _, change in self._log.items(after + 1):
+            yield change
+
+    def last_change(self) -> int:
+        return next((seq for seq, _ in self._log.items(reverse=True)), 0)
+
+    def log(self, change: Change) -> None:
+        self._log.put(change.seq, change)
+
+    def forget_changes(self, seqs: list[int]) -> None:
+        for seq in seqs:
+            self._log.pop(seq)
+
+    def problems(self) -> Iterator[str]:
+        """Whatever is wrong, each in a sentence."""
+        for problem in (*self._rows.problems(), *self._expiring.problems(), *self._log.problems()):
+            yield f"namespace {self.name!r}: {problem}"
+        held: dict[str, dict[str, str]] = {name: {} for name in self._unique}
+        expiring = 0
+        for key, row in self._rows.items():
+            expiring += row.expires_at is not None
+            try:
+                entry = row.entry(self.name, key)
+                check_key(key)
+            except (StorageError, ValueError) as error:
+                yield f"namespace {self.name!r}, key {key!r}: {error}"
+                continue
+            for name, values in held.items():
+                text = self._text(name, entry)
+                if text is not None and row.is_live(now_ms()):
+                    values[text] = key
+        if expiring != len(self._expiring):
+            yield f"namespace {self.name!r}: the list of expiring entries is wrong"
+        for name, values in held.items():
+            if any(self._unique[name].get(text) != key for text, key in values.items()):
+                yield f"namespace {self.name!r}: index {name!r} does not hold what the entries say"
 
 
-class State:
+class MemoryState(State):
     """Everything stored, at one moment."""
 
-    __slots__ = ("dropped", "last_seq", "spaces")
+    __slots__ = ("_dropped", "_last_seq", "_lost_through", "_spaces")
 
     def __init__(self) -> None:
-        self.spaces: SortedMap[str, Space] = SortedMap()
-        self.spaces.put(DEFAULT_NAMESPACE, Space(DEFAULT_NAMESPACE))
-        self.dropped: SortedMap[str, int] = SortedMap()
-        self.last_seq = 0
+        self._spaces: SortedMap[str, MemorySpace] = SortedMap()
+        self._spaces.put(DEFAULT_NAMESPACE, MemorySpace(DEFAULT_NAMESPACE))
+        self._dropped: SortedMap[str, int] = SortedMap()
+        self._last_seq = self._lost_through = 0
 
-    def fork(self) -> State:
-        """A copy whose changes the original never sees; the spaces in it are still shared."""
-        copy = State.__new__(State)
-        copy.spaces, copy.dropped, copy.last_seq = self.spaces.fork(), self.dropped.fork(), self.last_seq
+    @property
+    def last_seq(self) -> int:
+        return self._last_seq
+
+    @last_seq.setter
+    def last_seq(self, seq: int) -> None:
+        self._last_seq = seq
+
+    @property
+    def lost_through(self) -> int:
+        return self._lost_through
+
+    @lost_through.setter
+    def lost_through(self, seq: int) -> None:
+        self._lost_through = seq
+
+    def fork(self) -> MemoryState:
+        copy = MemoryState.__new__(MemoryState)
+        copy._spaces, copy._dropped = self._spaces.fork(), self._dropped.fork()
+        copy._last_seq, copy._lost_through = self._last_seq, self._lost_through
         return copy
 
+    # -- namespaces ------------------------------------------------------------------------------------------------
+
+    def space(self, name: str) -> MemorySpace | None:
+        return self._spaces.get(name)
+
+    def new_space(self, name: str) -> Space:
+        space = MemorySpace(name, self._dropped.pop(name) or 0)
+        self._spaces.put(name, space)
+        return space
+
+    def own_space(self, space: Space) -> Space:
+        assert isinstance(space, MemorySpace)
+        own = space.fork()
+        self._spaces.put(space.name, own)
+        return own
+
+    def drop_space(self, space: Space, lost: int) -> None:
+        self._spaces.pop(space.name)
+        if lost:
+            self._dropped.put(space.name, lost)
+
+    def names(self, low: str | None = None, high: str | None = None) -> Iterator[str]:
+        for name, _ in self._spaces.items(low, high):
+            yield name
+
+    def names_with_expired(self, now: int) -> list[str]:
+        return [space.name for space in self._spaces.values() if any(space.expired(now))]
+
+    # -- entries ---------------------------------------------------------------------------------------------------
+
     def live_row(self, namespace: str, key: str) -> Row | None:
-        """The row of an entry that exists and has not expired."""
-        space = self.spaces.get(namespace)
-        row = None if space is None else space.rows.get(key)
+        space = self._spaces.get(namespace)
+        row = None if space is None else space.row(key)
         return row if row is not None and (row.expires_at is None or row.is_live(now_ms())) else None
 
-    def live_rows(
+    def live_keys(self, namespace: str, low: str | None, high: str | None) -> Iterator[str]:
+        for key, _ in self._live_rows(namespace, low, high, False):
+            yield key
+
+    def live_entries(
         self, namespace: str, low: str | None = None, high: str | None = None, *, reverse: bool = False
-    ) -> Iterator[tuple[str, Row]]:
-        """Keys and rows from ``low`` (inclusive) to ``high`` (exclusive) that have not expired."""
-        space = self.spaces.get(namespace)
+    ) -> Iterator[Entry]:
+        for key, row in self._live_rows(namespace, low, high, reverse):
+            yield row.entry(namespace, key)
+
+    def _live_rows(self, namespace: str, low: str | None, high: str | None, reverse: bool) -> Iterator[tuple[str, Row]]:
+        space = self._spaces.get(namespace)
         if space is not None:
             now = now_ms()
-            for key, row in space.rows.items(low, high, reverse=reverse):
+            for key, row in space.rows(low, high, reverse):
                 if row.is_live(now):
                     yield key, row
 
-    def family(self, name: str) -> list[str]:
-        """The names of that namespace and those below it, as far as they exist."""
-        own = [name] if self.spaces.get(name) is not None else []
-        # "0" is the character after "/".
-        return own + [below for below, _ in self.spaces.items(name + "/", name + "0")]
+    # -- changes and care ------------------------------------------------------------------------------------------
 
-    def change_page(self, namespace: str | None, since: int | None, limit: int) -> ChangePage:
-        """A page of the change log. Raises CursorExpired."""
-        if namespace is None:
-            spaces = list(self.spaces.values())
-            lost = max(*(space.pruned_through for space in spaces), *self.dropped.values(), 0)
-        else:
-            space = self.spaces.get(namespace)
-            spaces = [] if space is None else [space]
-            lost = 0 if space is None else space.pruned_through
-        if since is not None and since < lost:
-            raise CursorExpired(f"changes up to {lost} are no longer kept; the cursor stands at {since}")
-        after = lost if since is None else since
-        logs = [space.log.items(after + 1) for space in spaces if len(space.log)]
-        found = [change for _, change in islice(merge(*logs), limit + 1)]
-        page = found[:limit]
-        return ChangePage(page, page[-1].seq if page else after, len(found) > limit)
+    def all_changes(self, after: int) -> Iterator[Change]:
+        return merge(*(space.changes(after) for space in self._spaces.values() if space.log_length))
 
-
-def unique_text(index: FieldIndex, entry: Entry) -> str | None:
-    """The field values of ``entry`` that a unique index compares, as text; None when the entry takes no part.
-
-    Two texts are equal exactly when all the values are equal as JSON.
-    """
-    parts = []
-    for path in index.paths:
-        found: Any = parse_path(path).read(entry)
-        if found is MISSING or found.__class__ not in (bool, int, float, str):
-            return None
-        if found.__class__ is float and found.is_integer():
-            found = int(found)
-        parts.append(identity(found))
-    return repr(parts)
+    def problems(self) -> Iterator[str]:
+        for space in self._spaces.values():
+            yield from space.problems()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InvalidConfig
-from ...options import normalise_options
+from ...options import normalise_options, resolve_path
 
 IN_MEMORY = ":memory:"
 
@@ -65,7 +65,8 @@ class SQLiteSettings:
         merged.update(normalise_options(options, known, "sqlite"))
         if merged.get("db_path") is None:
             raise InvalidConfig("the sqlite backend needs dbPath, the path of the database file")
-        merged["db_path"] = _resolve(merged["db_path"], merged.get("base_dir"))
+        in_memory = str(merged["db_path"]) == IN_MEMORY
+        merged["db_path"] = IN_MEMORY if in_memory else resolve_path(merged["db_path"], merged.get("base_dir"))
         if merged.get("base_dir") is not None:
             merged["base_dir"] = str(merged["base_dir"])
         settings = cls(**merged)
@@ -96,21 +97,3 @@ class SQLiteSettings:
                 continue
             if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < 1e9:
                 raise InvalidConfig(f"{name} is a number of seconds over 0")
-
-
-def _resolve(path: Any, base_dir: Any) -> str:
-    if isinstance(path, Path):
-        path = str(path)
-    if not isinstance(path, str) or not path.strip():
-        raise InvalidConfig("dbPath is a non-empty path")
-    if "\0" in path or (isinstance(base_dir, str) and "\0" in base_dir):
-        raise InvalidConfig("a path holds no NUL")
-    if path == IN_MEMORY:
-        return path
-    if base_dir is None:
-        return str(Path(path).absolute())
-    base = Path(base_dir).resolve()
-    full = (base / path).resolve()
-    if not full.is_relative_to(base) or full == base:
-        raise InvalidConfig(f"dbPath {path!r} leads out of base_dir")
-    return str(full)

@@ -8,22 +8,20 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from ...contract import PAGE, ChangePage, CheckReport, Entry, NamespaceInfo, Status, StorageBackend, check_page
-from ...errors import InvalidInput, InvalidKey, StorageError
-from ...filters import FilterInput, SortInput, match, parse_filter, parse_sort
-from ...indexes import FieldIndex, Index
-from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
-from ...patterns import compile_pattern, literal_prefix, prefix_end
-from ...values import decode_value
-from .state import Space, State, now_ms, unique_text
+from ..contract import PAGE, ChangePage, CheckReport, Entry, NamespaceInfo, Status, StorageBackend, check_page
+from ..errors import InvalidInput, InvalidKey
+from ..filters import FilterInput, SortInput, parse_filter, parse_sort
+from ..indexes import Index
+from ..names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
+from ..patterns import compile_pattern, literal_prefix, prefix_end
+from ..values import decode_value
+from .state import State
 
 _CHANGES_A_PAGE = 1_000
 
 
-class MemoryReads(StorageBackend):
+class StateReads(StorageBackend):
     """The reading half of a storage, a transaction or a snapshot."""
-
-    backend_name = "memory"
 
     @abstractmethod
     def _state(self) -> State:
@@ -61,9 +59,9 @@ class MemoryReads(StorageBackend):
         check_page(limit, offset)
         matches = None if pattern is None else compile_pattern(pattern)
         low, high = _range("" if pattern is None else literal_prefix(pattern), None, None, after, False)
-        rows = self._state().live_rows(name, low, high)
-        keys = (key for key, _ in rows if matches is None or matches(key))
-        return list(islice(keys, offset, None if limit is None else offset + limit))
+        keys = self._state().live_keys(name, low, high)
+        found = keys if matches is None else filter(matches, keys)
+        return list(islice(found, offset, None if limit is None else offset + limit))
 
     def scan(
         self,
@@ -83,11 +81,10 @@ class MemoryReads(StorageBackend):
         return self._scan(name, low, high, reverse, limit)
 
     def _scan(self, name: str, low: str | None, high: str | None, reverse: bool, limit: int | None) -> Iterator[Entry]:
-        size = PAGE
         while limit is None or limit > 0:
             size = PAGE if limit is None else min(PAGE, limit)
-            rows = self._state().live_rows(name, low, high, reverse=reverse)
-            page = [row.entry(name, key) for key, row in islice(rows, size)]
+            # Nothing that could hold the state outlives this call.
+            page = list(islice(self._state().live_entries(name, low, high, reverse=reverse), size))
             yield from page
             if len(page) < size:
                 return
@@ -110,31 +107,24 @@ class MemoryReads(StorageBackend):
         name = check_namespace(namespace)
         condition, order = parse_filter(filter), parse_sort(sort)
         check_page(limit, offset)
-        entries = (row.entry(name, key) for key, row in self._state().live_rows(name))
-        found: Iterable[Entry] = (entry for entry in entries if condition is None or match(condition, entry))
-        if order:
-            found = order.sorted(found)
+        found = self._state().select(name, condition, order)
         return list(islice(found, offset, None if limit is None else offset + limit))
 
     def count(self, *, namespace: Namespace = DEFAULT_NAMESPACE, filter: FilterInput | None = None) -> int:
         name, condition = check_namespace(namespace), parse_filter(filter)
-        state = self._state()
-        if condition is not None:
-            return sum(match(condition, row.entry(name, key)) for key, row in state.live_rows(name))
-        space = state.spaces.get(name)
-        return 0 if space is None else space.count(now_ms())
+        return self._state().count(name, condition)
 
     def list_namespaces(self, *, prefix: Namespace | None = None) -> builtins.list[str]:
         if prefix is None:
-            return [name for name, _ in self._state().spaces.items()]
+            return list(self._state().names())
         return self._state().family(check_namespace(prefix))
 
     def get_namespace(self, name: Namespace) -> NamespaceInfo | None:
-        space = self._state().spaces.get(check_namespace(name))
+        space = self._state().space(check_namespace(name))
         return None if space is None else space.info()
 
     def list_indexes(self, namespace: Namespace) -> dict[str, Index]:
-        space = self._state().spaces.get(check_namespace(namespace))
+        space = self._state().space(check_namespace(namespace))
         return {} if space is None else dict(sorted(space.indexes.items()))
 
     def changes(
@@ -150,12 +140,12 @@ class MemoryReads(StorageBackend):
         return self._state().last_seq
 
     def get_status(self) -> Status:
-        state, now = self._state(), now_ms()
-        entries = sum(space.count(now) for space in state.spaces.values())
-        return Status(True, self.backend_name, entries, len(state.spaces), 0, 0, 0, None, {"last_seq": state.last_seq})
+        state = self._state()
+        entries, namespaces = state.count_all()
+        return Status(True, self.backend_name, entries, namespaces, 0, 0, 0, None, {"last_seq": state.last_seq})
 
     def check(self) -> CheckReport:
-        problems = [problem for space in self._state().spaces.values() for problem in _problems(space)]
+        problems = list(self._state().problems())
         return CheckReport(not problems, problems)
 
 
@@ -186,28 +176,3 @@ def _check_bound(bound: str | None) -> str | None:
 def _just_after(key: str) -> str:
     """The bound that ``key`` is below and every later key is not: no key holds NUL."""
     return key + "\0"
-
-
-def _problems(space: Space) -> Iterator[str]:
-    for problem in (*space.rows.problems(), *space.expiring.problems(), *space.log.problems()):
-        yield f"namespace {space.name!r}: {problem}"
-    held: dict[str, dict[str, str]] = {name: {} for name in space.unique}
-    expiring = 0
-    for key, row in space.rows.items():
-        expiring += row.expires_at is not None
-        try:
-            entry = row.entry(space.name, key)
-            check_key(key)
-        except (StorageError, ValueError) as error:
-            yield f"namespace {space.name!r}, key {key!r}: {error}"
-            continue
-        for name, values in held.items():
-            index = space.indexes[name]
-            text = unique_text(index, entry) if isinstance(index, FieldIndex) else None
-            if text is not None and row.is_live(now_ms()):
-                values[text] = key
-    if expiring != len(space.expiring):
-        yield f"namespace {space.name!r}: the list of expiring entries is wrong"
-    for name, values in held.items():
-        if any(space.unique[name].get(text) != key for text, key in values.items()):
-            yield f"namespace {space.name!r}: index {name!r} does not hold what the entries say"

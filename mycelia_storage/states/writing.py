@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, TypeVar
 
-from ...contract import Entry, check_ttl, check_version
-from ...errors import InvalidValue
-from ...indexes import Index
-from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
-from ...values import encode_metadata, encode_value
-from .draft import Draft
-from .reading import MemoryReads
+from ..contract import BatchItem, BatchResult, Entries, Entry, batch_items, check_ttl, check_version
+from ..errors import BatchError, InvalidInput, InvalidValue, StorageError
+from ..indexes import Index
+from ..names import DEFAULT_NAMESPACE, Namespace, check_key, check_keys, check_namespace
+from ..values import encode_metadata, encode_value
+from .draft import Draft, EncodedItem
+from .reading import StateReads
 
 T = TypeVar("T")
 
+#: Items of a batch for which one next state is made.
+_CHUNK = 1_000
 
-class MemoryWrites(MemoryReads):
+
+class StateWrites(StateReads):
     """The writing half of a storage or a transaction. Arguments are checked and encoded before anything is locked."""
 
     @abstractmethod
@@ -47,6 +51,35 @@ class MemoryWrites(MemoryReads):
         name, key = check_namespace(namespace), check_key(key)
         check_version(if_version)
         return self._write(lambda draft: draft.remove(name, key, if_version))
+
+    def set_many(
+        self,
+        entries: Entries,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        metadata: dict[str, Any] | None = None,
+        overwrite: bool = True,
+        ttl: float | None = None,
+        atomic: bool = True,
+    ) -> BatchResult:
+        errors: dict[tuple[str, str], StorageError] = {}
+        written = 0
+        with self.transaction() as tx:
+            assert isinstance(tx, StateWrites)
+            items = _encoded(batch_items(entries, namespace, metadata, ttl, errors), errors)
+            # The items are drawn between the writes: what gives them may use the storage itself.
+            while chunk := list(islice(items, _CHUNK)):
+                written += tx._write(lambda draft, chunk=chunk: draft.put_items(chunk, overwrite, errors))  # type: ignore[misc]
+            if errors and atomic:
+                raise BatchError(errors)
+        return BatchResult(written, errors)
+
+    def delete_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> int:
+        name = check_namespace(namespace)
+        with self.transaction() as tx:
+            assert isinstance(tx, StateWrites)
+            wanted = check_keys(keys)
+            return tx._write(lambda draft: sum(draft.remove(name, key) for key in wanted))
 
     def clear(self, *, namespace: Namespace | None = None) -> int:
         name = None if namespace is None else check_namespace(namespace)
@@ -93,3 +126,14 @@ class MemoryWrites(MemoryReads):
 
     def _restore(self, entries: Iterable[Entry]) -> int:
         return self._write(lambda draft: draft.restore(entries))
+
+
+def _encoded(items: Iterable[BatchItem], errors: dict[tuple[str, str], StorageError]) -> Iterator[EncodedItem]:
+    """The items as stored, each encoded when it is drawn: the caller may change it before the next."""
+    for namespace, key, value, metadata, ttl in items:
+        try:
+            item = namespace, key, encode_value(value), encode_metadata(metadata), ttl
+        except InvalidInput as error:
+            errors[namespace, key] = error
+        else:
+            yield item

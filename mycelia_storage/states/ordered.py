@@ -1,4 +1,4 @@
-"""A sorted map that is copied in no time: what the memory backend's states are made of.
+"""A sorted map that is copied in no time: what states in memory are made of.
 
 A map is a list of blocks, each a sorted run of at most ``MAX_BLOCK`` keys with their values. :meth:`SortedMap.fork`
 copies only the list; the blocks are shared until one side writes to one and takes a copy of that block. So a state
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Final, Generic, TypeVar
 
-K = TypeVar("K", str, int, "tuple[int, str]")
+K = TypeVar("K", str, int, bytes, "tuple[int, str]")
 V = TypeVar("V")
 
 MAX_BLOCK: Final = 512
@@ -67,6 +67,15 @@ class SortedMap(Generic[K, V]):
         if place < len(block.keys) and block.keys[place] == key:
             return block.values[place]
         return None
+
+    def holds(self, key: K) -> bool:
+        """Whether ``key`` is there, if only with None."""
+        at = bisect_right(self._firsts, key) - 1
+        if at < 0:
+            return False
+        keys = self._blocks[at].keys
+        place = bisect_left(keys, key)
+        return place < len(keys) and keys[place] == key
 
     def put(self, key: K, value: V) -> None:
         """Add or replace."""

@@ -1,4 +1,4 @@
-"""Transactions of the memory backend: a private state that replaces the storage's at commit.
+"""Transactions: a private state that replaces the storage's at commit.
 
 A transaction and its savepoints share one :class:`Work`. The savepoints form a stack: ending one ends those above it,
 and undoing one puts back the state it began with.
@@ -11,47 +11,53 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
-from ...contract import Entry, Transaction
-from ...errors import StorageClosed, StorageReadOnly, TransactionError, TransactionExpired
+from ..contract import Entry, Transaction
+from ..errors import StorageReadOnly, TransactionError, TransactionExpired
 from .draft import Draft
 from .state import State
 from .turn import Claim
-from .writing import MemoryWrites
+from .writing import StateWrites
 
 if TYPE_CHECKING:
-    from .storage import MemoryStorageBackend
+    from .storage import StateStorage
 
 T = TypeVar("T")
-
-_NOTHING = State()
 
 
 class Work:
     """What a transaction and its savepoints share."""
 
-    def __init__(self, storage: MemoryStorageBackend, state: State, claim: Claim, read_only: bool) -> None:
+    def __init__(self, storage: StateStorage, state: State, claim: Claim, read_only: bool) -> None:
         self.storage = storage
-        self.state = state
+        self.state: State | None = state
         self.claim = claim
         self.read_only = read_only
         self.touched: set[str] = set()
-        self.stack: list[MemoryTransaction] = []
+        self.stack: list[StateTransaction] = []
         self.lock = threading.RLock()
 
     def check(self) -> None:
-        """Raise StorageClosed, TransactionExpired."""
-        if self.storage.is_closed:
-            raise StorageClosed("the storage was closed; its open transactions were rolled back")
+        """Raises StorageClosed, TransactionExpired."""
+        self.storage.check_open()
         if self.claim.is_due:
-            self.state = _NOTHING
+            self.let_go()
             raise TransactionExpired("the transaction passed its time limit and was rolled back")
 
+    def let_go(self) -> None:
+        """Hold no state any longer: the transaction is over, whoever still has it."""
+        state, self.state = self.state, None
+        if state is not None:
+            state.release()
+        for transaction in self.stack:
+            transaction._begun_with = None
 
-class MemoryTransaction(MemoryWrites, Transaction):
+
+class StateTransaction(StateWrites, Transaction):
     """A transaction, a snapshot, or a savepoint of either."""
 
     def __init__(self, work: Work, *, read_only: bool) -> None:
         self.id = uuid4().hex
+        self.backend_name = work.storage.backend_name
         self._work = work
         self._read_only = read_only
         self._begun_with = work.state
@@ -74,9 +80,11 @@ class MemoryTransaction(MemoryWrites, Transaction):
         work = self._work
         with work.lock:
             self._check()
-            if work.stack[0] is self:
-                work.storage._end(work, publish=not work.read_only)
-            self._finish()
+            try:
+                if work.stack[0] is self:
+                    work.storage._end(work, publish=not work.read_only)
+            finally:  # a commit that failed has undone everything
+                self._finish()
 
     def rollback(self, id: str | None = None) -> None:
         if id is not None and id != self.id:
@@ -98,11 +106,11 @@ class MemoryTransaction(MemoryWrites, Transaction):
         while True:
             ended = stack.pop()
             ended._finished = True
-            ended._begun_with = _NOTHING
+            ended._begun_with = None
             if ended is self:
                 break
         if not stack:
-            self._work.state = _NOTHING
+            self._work.let_go()
 
     def _check(self) -> None:
         if self._finished:
@@ -112,6 +120,7 @@ class MemoryTransaction(MemoryWrites, Transaction):
     def _state(self) -> State:
         state = self._work.state
         self._check()
+        assert state is not None  # it is let go of at the end alone
         return state
 
     def _write(self, change: Callable[[Draft], T]) -> T:
@@ -120,17 +129,17 @@ class MemoryTransaction(MemoryWrites, Transaction):
             self._check()
             if self._read_only:
                 raise StorageReadOnly("a snapshot takes no writes")
-            draft = Draft(work.state, work.storage.clock)
+            draft = Draft(self._state(), work.storage.clock)
             result = change(draft)
             self._check()
             work.touched |= draft.touched
             work.state = draft.state
             return result
 
-    def _begin(self, read_only: bool, isolation: str, bound: bool) -> MemoryTransaction:
+    def _begin(self, read_only: bool, isolation: str, bound: bool) -> StateTransaction:
         with self._work.lock:
             self._check()
-            return MemoryTransaction(self._work, read_only=read_only or self._read_only)
+            return StateTransaction(self._work, read_only=read_only or self._read_only)
 
     def _transaction(self, id: str) -> Transaction:
         with self._work.lock:

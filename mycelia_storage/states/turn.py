@@ -7,7 +7,7 @@ import time
 from collections import deque
 from math import inf
 
-from ...errors import StorageBusy
+from ..errors import StorageBusy
 
 
 class Claim:
@@ -36,15 +36,16 @@ class WriterTurn:
     """
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
         self._holder: Claim | None = None
         self._line: deque[Claim] = deque()
 
     def take(self, claim: Claim, timeout: float) -> None:
         """Wait for the turn, at most ``timeout`` seconds. Raises StorageBusy."""
         give_up = time.monotonic() + timeout
+        self._line.append(claim)  # before the lock, so that nobody who takes it again and again overtakes the line
         with self.changed:
-            self._line.append(claim)
             try:
                 while not self._is_next(claim):
                     now = time.monotonic()
@@ -56,6 +57,11 @@ class WriterTurn:
             finally:
                 self._line.remove(claim)
                 self.changed.notify_all()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody has the turn or waits for it; asked while holding ``lock``."""
+        return self._holder is None and not self._line
 
     def holds(self, claim: Claim) -> bool:
         """Whether it is still that claim's turn; asked while holding ``changed``."""

@@ -1,0 +1,243 @@
+"""One namespace in RocksDB: its rows, counted, with those of its indexes, its expiries and its changes beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from struct import error as StructError  # noqa: N812
+from typing import Any, NamedTuple
+
+import orjson
+
+from ...contract import Change, Entry
+from ...errors import StorageCorrupt
+from ...indexes import FieldIndex, Index, index_from_json, index_to_json
+from ...states.state import Row, Space, now_ms
+from ...states.unique import unique_text
+from . import layout
+from .index_keys import encode_fields, takes_part
+from .view import View
+
+
+class IndexRows(NamedTuple):
+    """An index and what the keys of its rows begin with."""
+
+    declaration: FieldIndex
+    prefix: bytes
+
+
+class RocksDBSpace(Space):
+    """One namespace, bound to the view of one state."""
+
+    __slots__ = ("_log_length", "_numbers", "_saved", "_stored", "entries", "view")
+
+    def __init__(self, name: str, view: View, pruned_through: int = 0) -> None:
+        self.name = name
+        self.metadata = None
+        self.created_at = now_ms()
+        self.tracked = False
+        self.indexes = {}
+        self.pruned_through = pruned_through
+        self.view = view
+        self.entries = layout.prefix("e", name)
+        self._numbers: dict[str, int] = {}
+        self._stored = self._log_length = 0
+        self._saved: tuple[bytes | None, bytes | None] = (None, None)
+
+    @classmethod
+    def load(cls, name: str, view: View) -> RocksDBSpace | None:
+        """The namespace as it is stored, or None. Raises StorageCorrupt."""
+        encoded = name.encode()
+        declared = view.get(layout.NAMESPACES + encoded)
+        if declared is None:
+            return None
+        counted = view.get(layout.COUNTERS + encoded)
+        try:
+            metadata, created_at, tracked, pruned_through, declarations = _read_declaration(declared)
+            stored, log_length = layout.COUNTS.unpack(counted or b"")
+        except (ValueError, TypeError, KeyError, StructError) as error:
+            raise StorageCorrupt(f"the record of namespace {name!r} is damaged") from error
+        space = cls.__new__(cls)
+        space.name, space.view, space.entries = name, view, layout.prefix("e", name)
+        space.metadata, space.created_at = metadata, created_at
+        space.tracked, space.pruned_through = tracked, pruned_through
+        space.indexes = {index: declaration for index, _, declaration in declarations}
+        space._numbers = {index: number for index, number, _ in declarations}
+        space._stored, space._log_length = stored, log_length
+        space._saved = (declared, counted)
+        return space
+
+    def changed_rows(self) -> Iterator[tuple[bytes, bytes]]:
+        """The rows that tell of the namespace itself, as far as they differ from those it was loaded from."""
+        encoded = self.name.encode()
+        declared = orjson.dumps(
+            {
+                "metadata": self.metadata,
+                "created_at": self.created_at,
+                "tracked": self.tracked,
+                "pruned_through": self.pruned_through,
+                "indexes": [
+                    {"name": name, "number": self._numbers[name], "index": index_to_json(index)}
+                    for name, index in self.indexes.items()
+                ],
+            }
+        )
+        counted = layout.COUNTS.pack(self._stored, self._log_length)
+        if declared != self._saved[0]:
+            yield layout.NAMESPACES + encoded, declared
+        if counted != self._saved[1]:
+            yield layout.COUNTERS + encoded, counted
+
+    def fork(self) -> RocksDBSpace:
+        return self.bound_to(self.view.fork())
+
+    def bound_to(self, view: View) -> RocksDBSpace:
+        """A copy of what is known of the namespace, above another view."""
+        copy = RocksDBSpace.__new__(RocksDBSpace)
+        copy.name, copy.view, copy.entries = self.name, view, self.entries
+        copy.metadata, copy.created_at = self.metadata, self.created_at
+        copy.tracked, copy.pruned_through = self.tracked, self.pruned_through
+        copy.indexes, copy._numbers = self.indexes.copy(), self._numbers.copy()
+        copy._stored, copy._log_length, copy._saved = self._stored, self._log_length, self._saved
+        return copy
+
+    # -- rows ------------------------------------------------------------------------------------------------------
+
+    @property
+    def stored(self) -> int:
+        return self._stored
+
+    def row(self, key: str) -> Row | None:
+        data = self.view.get(self.entries + key.encode())
+        return None if data is None else layout.unpack_row(self.name, key, data)
+
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        start = len(self.entries)
+        for full, data in self.view.items(self.entries, layout.after(self.entries)):
+            key = full[start:].decode()
+            yield key, layout.unpack_row(self.name, key, data)
+
+    def expired(self, now: int) -> Iterator[str]:
+        prefix = layout.prefix("x", self.name)
+        start = len(prefix) + layout.NUMBER.size
+        for full, _ in self.view.items(prefix, prefix + layout.NUMBER.pack(now + 1)):
+            yield full[start:].decode()
+
+    def put(self, key: str, row: Row, old: Row | None) -> None:
+        encoded = key.encode()
+        self.view.put(self.entries + encoded, layout.pack_row(row))
+        self._stored += old is None
+        expiry, before = row.expires_at, None if old is None else old.expires_at
+        if before is not None and before != expiry:
+            self.view.delete(self._expiry_key(before, encoded))
+        if expiry is not None and before != expiry:
+            self.view.put(self._expiry_key(expiry, encoded), b"")
+        if self.indexes:
+            stale = set() if old is None else self._index_keys(old.entry(self.name, key))
+            wanted = self._index_keys(row.entry(self.name, key))
+            for full in stale - wanted:
+                self.view.delete(full)
+            for full in wanted - stale:
+                self.view.put(full, encoded)
+
+    def remove(self, key: str, old: Row) -> None:
+        encoded = key.encode()
+        self.view.delete(self.entries + encoded)
+        self._stored -= 1
+        if old.expires_at is not None:
+            self.view.delete(self._expiry_key(old.expires_at, encoded))
+        if self.indexes:
+            for full in self._index_keys(old.entry(self.name, key)):
+                self.view.delete(full)
+
+    def empty(self) -> None:
+        for kind in "exi":
+            self.view.wipe(layout.prefix(kind, self.name))
+        self._stored = 0
+
+    def _expiry_key(self, expires_at: int, key: bytes) -> bytes:
+        return layout.prefix("x", self.name) + layout.NUMBER.pack(expires_at) + key
+
+    # -- indexes ---------------------------------------------------------------------------------------------------
+
+    def index_rows(self) -> dict[str, IndexRows]:
+        """Every index by name, with the prefix of its rows."""
+        return {name: IndexRows(index, self._index_prefix(name)) for name, index in self.indexes.items()}
+
+    def index_keys(self, name: str, entry: Entry) -> bytes:
+        """The key of the row that an entry has in an index."""
+        return self._index_prefix(name) + encode_fields(self.indexes[name], entry) + entry.key.encode()
+
+    def add_index(self, name: str, index: Index) -> None:
+        self.indexes[name] = index
+        self._numbers[name] = max(self._numbers.values(), default=0) + 1
+        self.view.wipe(self._index_prefix(name))
+
+    def enter(self, name: str, entry: Entry) -> None:
+        self.view.put(self.index_keys(name, entry), entry.key.encode())
+
+    def remove_index(self, name: str) -> None:
+        self.view.wipe(self._index_prefix(name))
+        del self.indexes[name], self._numbers[name]
+
+    def holder(self, name: str, entry: Entry) -> str | None:
+        index = self.indexes[name]
+        if not takes_part(index, entry):
+            return None
+        prefix = self._index_prefix(name) + encode_fields(index, entry)
+        for _, encoded in self.view.items(prefix, prefix + b"\xff"):
+            key = encoded.decode()
+            if key != entry.key and self._agree(index, entry, key):
+                return key
+        return None
+
+    def _agree(self, index: FieldIndex, entry: Entry, key: str) -> bool:
+        """Whether the entry of ``key`` has the same values, which equal encodings of long texts do not prove."""
+        row = self.row(key)
+        return row is not None and unique_text(index, row.entry(self.name, key)) == unique_text(index, entry)
+
+    def _index_prefix(self, name: str) -> bytes:
+        return layout.prefix("i", self.name) + self._numbers[name].to_bytes(4)
+
+    def _index_keys(self, entry: Entry) -> set[bytes]:
+        return {self.index_keys(name, entry) for name in self.indexes}
+
+    # -- the change log --------------------------------------------------------------------------------------------
+
+    @property
+    def log_length(self) -> int:
+        return self._log_length
+
+    def changes(self, after: int = 0) -> Iterator[Change]:
+        prefix = layout.prefix("l", self.name)
+        for full, data in self.view.items(prefix + layout.NUMBER.pack(after + 1), layout.after(prefix)):
+            (seq,) = layout.NUMBER.unpack_from(full, len(prefix))
+            yield layout.unpack_change(self.name, seq, data)
+
+    def last_change(self) -> int:
+        prefix = layout.prefix("l", self.name)
+        newest = next(self.view.items(prefix, layout.after(prefix), reverse=True), None)
+        return 0 if newest is None else int(layout.NUMBER.unpack_from(newest[0], len(prefix))[0])
+
+    def log(self, change: Change) -> None:
+        seq = layout.NUMBER.pack(change.seq)
+        self.view.put(layout.prefix("l", self.name) + seq, layout.pack_change(change))
+        self.view.put(layout.ORDER + seq, self.name.encode())
+        self._log_length += 1
+
+    def forget_changes(self, seqs: list[int]) -> None:
+        prefix = layout.prefix("l", self.name)
+        for number in seqs:
+            seq = layout.NUMBER.pack(number)
+            self.view.delete(prefix + seq)
+            self.view.delete(layout.ORDER + seq)
+        self._log_length -= len(seqs)
+
+
+@lru_cache(maxsize=1024)
+def _read_declaration(data: bytes) -> tuple[str | None, int, bool, int, tuple[tuple[str, int, Index], ...]]:
+    record: dict[str, Any] = orjson.loads(data)
+    declarations = tuple(
+        (declared["name"], declared["number"], index_from_json(declared["index"])) for declared in record["indexes"]
+    )
+    return record["metadata"], record["created_at"], record["tracked"], record["pruned_through"], declarations
