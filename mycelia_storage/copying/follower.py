@@ -101,6 +101,8 @@ class Follower:
         infos = self._snapshots.read(self._infos)
         self._total = sum(info.entries for info in infos) * (2 if self._compares else 1)
         begun = [self._begin(info) for info in infos]
+        for place in list(self._places.found.values()):  # deleted since the copy was interrupted
+            self._delete(place)
         for place in begun:
             self._passed += place.passed
             if not place.done:
@@ -123,8 +125,11 @@ class Follower:
         cursor = None
         tracked = info.track_changes
         if self._tracks and not tracked:
-            self._source.create_namespace(info.name, exist_ok=True, track_changes=True)
-            self._tracking.append(info.name)
+            with self._source.transaction() as tx:
+                now = tx.get_namespace(info.name)
+                if now is not None:  # else it was deleted meanwhile; a survey will see that
+                    tx.create_namespace(info.name, exist_ok=True, track_changes=True)
+                    self._tracking.append(info.name)
             self._snapshots.close()  # an older one would miss what was written before the log began
         if self._tracks or tracked:
             cursor = self._snapshots.read(lambda snapshot: snapshot._last_seq())
@@ -139,6 +144,7 @@ class Follower:
             place.owned = place.surplus = place.owned or found.owned
             place.indexes, place.metadata = found.indexes, found.metadata
         self._uncompared[info.name] = place
+        self._findings.place(info.name, "namespace", None)
         with self._destination.transaction() as tx:
             self._findings.place(info.name, "metadata", describe(info, tx, place))
             self._places.save(place, tx)
@@ -184,10 +190,11 @@ class Follower:
                 extra.append(entry.key)
         wanted = [Wanted(entry.namespace, entry.key, entry) for entry in page]
         sent = send_wanted(tx, wanted, lambda _, key: held.get(key))
-        self._removed += tx.delete_many(extra, namespace=place.namespace) if extra else 0
+        self._removed += sent.removed + (tx.delete_many(extra, namespace=place.namespace) if extra else 0)
         self._written += sent.written
+        versions = {entry.key: entry.version for entry in page}
         for (namespace, key), problem in sent.problems.items():
-            self._findings.key(namespace, key, problem)
+            self._findings.key(namespace, key, problem, versions[key])
         place.after = last
         place.passed += len(page)
 
@@ -263,8 +270,10 @@ class Follower:
     def _one_round(self, survey: bool, most: int) -> tuple[int, bool]:
         snapshot = self._snapshots.renew()
         keys, cleared, lost, cursors, more = self._read_log(snapshot, most)
-        # Of a key that is gone, found before, no version is known up to which it may be deleted.
-        again = dict.fromkeys(islice(self._findings.keys, _RETRIED), None if self._mirror else 0)
+        again = {
+            name: None if self._mirror else self._findings.versions[name]
+            for name in islice(self._findings.keys, _RETRIED)
+        }
         wanted = (
             Wanted(name, key, snapshot.get_entry(key, namespace=name), through)
             for (name, key), through in {**again, **keys}.items()
@@ -333,13 +342,11 @@ class Follower:
         self._written += sent.written
         self._removed += sent.removed
         differing = still_differing(self._destination, batch)
-        for namespace, key, _, _ in batch:
+        for namespace, key, entry, through in batch:
             problem = sent.problems.get((namespace, key)) or differing.get((namespace, key))
-            if problem is None:
-                self._findings.settled(namespace, key)
-            else:
-                self._findings.settled(namespace, key)
-                self._findings.key(namespace, key, problem)
+            self._findings.settled(namespace, key)
+            if problem is not None:
+                self._findings.key(namespace, key, problem, through if entry is None else entry.version)
 
     def _clear(self, place: Place, through: int) -> None:
         if place.owned:
@@ -380,6 +387,9 @@ class Follower:
                 lost.add(name)
             else:
                 info = info._replace(track_changes=place.tracked)
+                if info.metadata and not place.metadata:  # known before it is there, lest it stay for ever
+                    place.metadata = True
+                    self._places.save(place, self._destination)
                 self._findings.place(name, "metadata", describe(info, self._destination, place))
                 self._copy_indexes(snapshot, place)
         return new
@@ -387,21 +397,21 @@ class Follower:
     def _delete(self, place: Place) -> None:
         """The namespace was deleted in the source."""
         name = place.namespace
-        self._findings.keys = {k: v for k, v in self._findings.keys.items() if k[0] != name}
-        self._findings.places = {k: v for k, v in self._findings.places.items() if k[0] != name}
+        self._findings.forget(name)
         if not place.owned:
             problem = "deleted in the source; the destination held entries of its own, so what it holds was kept"
             self._findings.place(name, "namespace", problem)
-        else:
-            self._remove_surplus(place, None)
-            try:
-                self._destination.delete_namespace(name)
-            except NamespaceNotFound:
-                pass
-            except NamespaceNotEmpty:
-                problem = "deleted in the source; the destination keeps it for what is below it"
-                self._findings.place(name, "namespace", problem)
-        self._places.forget(name)
+        with self._destination.transaction() as tx:
+            if place.owned:
+                self._removed += tx.clear(namespace=name)
+                try:
+                    tx.delete_namespace(name)
+                except NamespaceNotFound:
+                    pass
+                except NamespaceNotEmpty:
+                    problem = "deleted in the source; the destination keeps it for what is below it"
+                    self._findings.place(name, "namespace", problem)
+            self._places.forget(name, tx)
         self._compared.pop(name, None)
 
     # -- comparing -------------------------------------------------------------------------------------------------
@@ -433,7 +443,7 @@ class Follower:
                     found, other = other, next(others, None)
                 problem = difference(entry, found, time.time_ns() // 1_000_000)
                 if problem is not None:
-                    self._findings.key(name, entry.key, problem)
+                    self._findings.key(name, entry.key, problem, entry.version)
             after = page[-1].key
             self._compared[name] = self._compared.get(name, 0) + len(page)
             self._step()
@@ -444,7 +454,7 @@ class Follower:
             other = next(others, None)
 
     def _surplus(self, entry: Entry) -> None:
-        if self._mirror:
+        if self._mirror or (entry.namespace, entry.key) in self._findings.reasons:
             self._findings.key(entry.namespace, entry.key, "only in the destination")
 
     def finish(self) -> CopyReport:
