@@ -180,6 +180,21 @@ def bounded_batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
         yield batch
 
 
+def bounded_wanted(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
+    """The same of wanted keys."""
+    batch: list[Wanted] = []
+    size = 0
+    for item in wanted:
+        batch.append(item)
+        value = None if item.entry is None else item.entry.value
+        size += len(value) if isinstance(value, str | bytes) else 1_000
+        if len(batch) >= BATCH_ENTRIES or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
 def _size(entry: Entry) -> int:
     try:
         return len(encode_value(entry.value))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mycelia_storage import FieldIndex, MemoryStorageBackend, SQLiteStorageBackend, StorageBackend, copy_storage
-from mycelia_storage.copying import Follower, entries, follower, places, snapshots
+from mycelia_storage.copying import Follower, entries, follower, places, snapshots, surplus
 from mycelia_storage.errors import StorageReadOnly
 
 from . import writing
@@ -32,7 +32,7 @@ class Interrupted(Exception):
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of a few entries, rounds of a few changes, and a round after every page."""
-    for module in (entries, follower, snapshots):
+    for module in (entries, snapshots, surplus):
         monkeypatch.setattr(module, "BATCH_ENTRIES", 10)
     monkeypatch.setattr(follower, "ROUND_CHANGES", 25)
     monkeypatch.setattr(follower, "FOLLOWING_SECONDS", 0.0)
