@@ -224,6 +224,7 @@ class _Observed:
     list_indexes = _observed(StorageBackend.list_indexes)
     changes = _observed(StorageBackend.changes)
     watch = _observed_steps(StorageBackend.watch)
+    ping = _observed(StorageBackend.ping)
     get_status = _observed(StorageBackend.get_status)
     check = _observed(StorageBackend.check)
     backup = _observed(StorageBackend.backup)
