@@ -39,6 +39,8 @@ def json_option(command: _Command) -> _Command:
 def open_to_read(db: str, **options: Any) -> StorageBackend:
     """Open a storage read-only. Raises StorageError when its file is missing: reading creates nothing."""
     require_file(db)
+    if read_config(db)[0] == "memory":  # new and empty: there is nothing to protect
+        return _open(db, **options)
     return _open(db, read_only=True, **options)
 
 
