@@ -14,10 +14,11 @@ from mycelia_storage import (
     SQLiteStorageBackend,
     StorageBackend,
     copy_storage,
-    copying,
 )
 from mycelia_storage.contract import Entry
-from mycelia_storage.copying import BATCH_ENTRIES, bounded_batches, difference
+from mycelia_storage.copying import bounded_batches, difference, entries as copying_entries, follower
+from mycelia_storage.copying.entries import BATCH_ENTRIES
+from mycelia_storage.copying.reports import NAMED_MISMATCHES
 from mycelia_storage.errors import InvalidInput, NamespaceNotFound, StorageReadOnly
 
 Open = Callable[[str], StorageBackend]
@@ -106,14 +107,16 @@ def test_the_copy_is_of_one_moment(open_storage: Open, monkeypatch: pytest.Monke
     source, destination = open_storage("memory"), open_storage("memory")
     fill(source)
     before = everything(source)
-    restore = copying.restore_entries
+    send = follower.send_wanted
 
-    def restore_and_write(storage: StorageBackend, entries: Any) -> Any:
+    def send_and_write(*arguments: Any) -> Any:
         source.set("meanwhile", 1, namespace="users/more")
-        return restore(storage, entries)
+        return send(*arguments)
 
-    monkeypatch.setattr(copying, "restore_entries", restore_and_write)
-    assert copy_storage(source, destination).ok
+    monkeypatch.setattr(follower, "send_wanted", send_and_write)
+    report = copy_storage(source, destination)
+    assert report.ok
+    assert report.one_moment
     assert everything(destination) == before
 
 
@@ -137,9 +140,9 @@ def test_a_newer_version_in_the_destination_is_reported(open_storage: Open) -> N
     source.set("k", "old", namespace="users")
     destination.set("k", "new", namespace="users")
     report = copy_storage(source, destination)
-    assert destination.get("k", namespace="users") == "old"
+    assert destination.get("k", namespace="users") == "new"
     assert not report.ok
-    assert [str(mismatch) for mismatch in report.mismatches] == ["key 'k' in 'users': another version"]
+    assert [str(mismatch) for mismatch in report.mismatches] == ["key 'k' in 'users': newer in the destination: kept"]
 
 
 def test_entries_that_are_refused_are_named_and_the_others_copied(open_storage: Open) -> None:
@@ -167,7 +170,7 @@ def test_mismatches_are_counted_beyond_those_named(open_storage: Open) -> None:
     source.set_many({f"k{n}": n for n in range(50)}, namespace="users")
     destination.set_many({f"k{n}": n for n in range(50)}, namespace="users")
     report = copy_storage(source, destination)
-    assert (report.mismatch_count, len(report.mismatches), report.verified) == (50, copying.NAMED_MISMATCHES, 0)
+    assert (report.mismatch_count, len(report.mismatches), report.verified) == (50, NAMED_MISMATCHES, 0)
 
 
 def test_refused_entries_are_counted_once(open_storage: Open) -> None:
@@ -232,7 +235,7 @@ def test_an_expired_entry_may_be_gone() -> None:
 
 
 def test_batches_are_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copying, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(copying_entries, "BATCH_BYTES", 1000)
     sizes = [400, 400, 400, 5000, 1]
     batches = bounded_batches(ENTRY._replace(value=b"x" * size) for size in sizes)
     assert [len(batch) for batch in batches] == [3, 1, 1]

@@ -164,9 +164,9 @@ def test_copy(run, run_on, garden) -> None:
 def test_copy_reports_what_differs(run, run_on) -> None:
     run.ok("set", "users", "k", "1")
     other = run_on("other.db")
-    other.ok("set", "users", "k", "2")  # newer: its version cannot fall
+    other.ok("set", "users", "k", "2")  # newer: it is kept
     result = run("copy", str(run.db), str(other.db), "--json")
     assert result.exit_code == 1
     (mismatch,) = json.loads(result.stdout)["mismatches"]
-    assert (mismatch["key"], mismatch["problem"]) == ("k", "another version")
-    assert other.lines("get", "users", "k") == [1]
+    assert (mismatch["key"], mismatch["problem"]) == ("k", "newer in the destination: kept")
+    assert other.lines("get", "users", "k") == [2]

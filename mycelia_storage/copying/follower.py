@@ -1,0 +1,515 @@
+"""Follower: copies namespaces page by page and follows the source's change log until both are equal.
+
+::
+
+    copy()      for each namespace: note the log's cursor, then every entry in key order, then its indexes
+    catch_up()  rounds: in one snapshot of the source, read which keys changed since the cursor, and make just these
+                stand in the destination as they stand in that snapshot
+    verify()    compare everything in key order; what differs is left to the next round
+    finish()    the last round, the report, and the records of the copy removed
+
+The log only says where to look; what is copied is always the entry as it stands. So it does no harm to look twice,
+and a round that ends with nothing left open makes the destination equal to the source at the moment of its snapshot.
+Rounds also run while entries are copied and compared, so that the log need not keep the whole time's changes.
+
+A namespace whose log was pruned past the cursor, or that was deleted and created anew, is copied again from its start,
+which writes only what differs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from types import TracebackType
+from typing import Final, Self
+
+from ..contract import ChangePage, Entry, NamespaceInfo, StorageBackend
+from ..errors import CursorExpired, NamespaceNotEmpty, NamespaceNotFound, TransactionExpired
+from ..names import Namespace, check_namespace
+from .entries import BATCH_BYTES, BATCH_ENTRIES, Wanted, difference, send_wanted, still_differing
+from .places import COPIES_NAMESPACE, Place, Places
+from .reports import CopyReport, Findings
+from .schema import copy_indexes, describe
+from .snapshots import FOLLOWING_SECONDS, SNAPSHOT_SECONDS, Snapshots
+
+#: Changes that a round follows at most, so that its snapshot stays short.
+ROUND_CHANGES: Final = 10_000
+
+#: Differing keys of earlier rounds that a round tries again.
+_RETRIED: Final = 1_000
+
+#: While following, namespaces, indexes and namespace metadata are looked at this often, in seconds.
+_SURVEY_INTERVAL: Final = 2.0
+
+_IDLE: Final = 0.05
+
+
+class Follower:
+    """One copy from ``source`` to ``destination``; used by one thread at a time.
+
+    ``namespaces``: those alone, without those below them; None is all, with those created meanwhile. ``catch_up``
+    follows the changes made meanwhile, and turns change tracking on where it is off: the source must be writable then,
+    and the contract knows no way to turn it off again. ``mirror`` deletes what only the destination holds.
+
+    Raises NamespaceNotFound, and what reading and writing raise; made again after that, it goes on where it ended.
+    """
+
+    def __init__(
+        self,
+        source: StorageBackend,
+        destination: StorageBackend,
+        *,
+        namespaces: Iterable[Namespace] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        verify: bool = True,
+        catch_up: bool = True,
+        mirror: bool = False,
+    ) -> None:
+        self._source, self._destination = source, destination
+        self._names = None if namespaces is None else list(dict.fromkeys(map(check_namespace, namespaces)))
+        self._progress, self._compares = progress, verify
+        self._tracks, self._mirror = catch_up, mirror
+        self._snapshots = Snapshots(source, FOLLOWING_SECONDS if catch_up else SNAPSHOT_SECONDS)
+        self._places = Places(source, destination, self._names)
+        self._findings = Findings()
+        self._total = self._passed = 0
+        self._compared: dict[str, int] = {}
+        self._uncompared: dict[str, Place] = {}
+        self._written = self._removed = 0
+        self._verified = False
+        self._settled = False
+        self._surveyed = 0.0
+        self._tracking: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the snapshot. An unfinished copy can be made again and then goes on."""
+        self._snapshots.close()
+
+    # -- copying ---------------------------------------------------------------------------------------------------
+
+    def copy(self) -> None:
+        """Copy every entry once, page by page, and the indexes."""
+        infos = self._snapshots.read(self._infos)
+        self._total = sum(info.entries for info in infos) * (2 if self._compares else 1)
+        begun = [self._begin(info) for info in infos]
+        for place in begun:
+            self._passed += place.passed
+            if not place.done:
+                self._copy_place(place)
+        self._step()
+
+    def _infos(self, snapshot: StorageBackend) -> list[NamespaceInfo]:
+        names = snapshot.list_namespaces() if self._names is None else self._names
+        infos = []
+        for name in names:
+            info = snapshot.get_namespace(name)
+            if info is None:
+                raise NamespaceNotFound(f"no namespace {name!r} in the source")
+            if name != COPIES_NAMESPACE or self._names is not None:
+                infos.append(info)
+        return infos
+
+    def _begin(self, info: NamespaceInfo) -> Place:
+        """Start with a namespace, or go on with it if its changes since then are all known."""
+        cursor = None
+        tracked = info.track_changes
+        if self._tracks and not tracked:
+            self._source.create_namespace(info.name, exist_ok=True, track_changes=True)
+            self._tracking.append(info.name)
+            self._snapshots.close()  # an older one would miss what was written before the log began
+        if self._tracks or tracked:
+            cursor = self._snapshots.read(lambda snapshot: snapshot._last_seq())
+        found = self._places.found.pop(info.name, None)
+        if found is not None and found.created_at == info.created_at:
+            if tracked and found.cursor is not None and cursor is not None and self._knows(found, cursor):
+                self._places.resume(found)
+                return found
+            tracked, info = found.tracked, info._replace(track_changes=found.tracked)
+        place = self._places.begin(info, cursor, self._mirror)
+        if found is not None:
+            place.owned = place.surplus = place.owned or found.owned
+            place.indexes, place.metadata = found.indexes, found.metadata
+        self._uncompared[info.name] = place
+        with self._destination.transaction() as tx:
+            self._findings.place(info.name, "metadata", describe(info, tx, place))
+            self._places.save(place, tx)
+        return place
+
+    def _knows(self, place: Place, last: int) -> bool:
+        """Whether the log still has every change after the place's cursor."""
+        if place.cursor is None or place.cursor > last:
+            return False
+        try:
+            self._source.changes(namespace=place.namespace, since=place.cursor, limit=0)
+        except CursorExpired:
+            return False
+        return True
+
+    def _copy_place(self, place: Place) -> None:
+        """Every entry after the place's key, and the indexes. Surplus of the copy itself is deleted on the way."""
+        while page := self._snapshots.page(place.namespace, place.after):
+            with self._destination.transaction() as tx:
+                self._send_page(tx, place, page)
+                self._places.save(place, tx)
+            self._passed += len(page)
+            self._step()
+            self._follow_along()
+        if place.surplus:
+            self._remove_surplus(place, place.after)
+        place.done = True
+        with self._destination.transaction() as tx:
+            self._places.save(place, tx)
+        self._copy_indexes(self._snapshots.current(), place)
+
+    def _send_page(self, tx: StorageBackend, place: Place, page: list[Entry]) -> None:
+        last = page[-1].key
+        expected = {entry.key for entry in page}
+        held: dict[str, Entry] = {}
+        extra: list[str] = []
+        for entry in tx.scan(namespace=place.namespace, after=place.after):
+            if entry.key > last:
+                break
+            if entry.key in expected:
+                held[entry.key] = entry
+            elif place.surplus:
+                extra.append(entry.key)
+        wanted = [Wanted(entry.namespace, entry.key, entry) for entry in page]
+        sent = send_wanted(tx, wanted, lambda _, key: held.get(key))
+        self._removed += tx.delete_many(extra, namespace=place.namespace) if extra else 0
+        self._written += sent.written
+        for (namespace, key), problem in sent.problems.items():
+            self._findings.key(namespace, key, problem)
+        place.after = last
+        place.passed += len(page)
+
+    def _remove_surplus(self, place: Place, after: str | None, through: int | None = None) -> None:
+        """Delete what the destination holds after a key and the source does not; ``through``: versions up to this."""
+        name = place.namespace
+        while keys := self._destination.list(namespace=name, after=after, limit=BATCH_ENTRIES):
+            there = set(self._source.list(namespace=name, after=after, limit=BATCH_ENTRIES))
+            if len(there) == BATCH_ENTRIES:  # known only as far as this page of the source goes
+                reach = max(there)
+                keys = [key for key in keys if key <= reach] or [reach]
+            gone = [Wanted(name, key, None, through) for key in keys if key not in there]
+            if gone:
+                with self._destination.transaction() as tx:
+                    sent = send_wanted(tx, gone)
+                self._removed += sent.removed
+                for (namespace, key), problem in sent.problems.items():
+                    self._findings.key(namespace, key, problem)
+            after = keys[-1]
+
+    def _copy_indexes(self, snapshot: StorageBackend, place: Place) -> None:
+        before = list(place.indexes)
+        problems = copy_indexes(snapshot, self._destination, place)
+        if place.indexes != before:
+            self._places.save(place, self._destination)
+        for name, problem in problems.items():
+            self._findings.place(place.namespace, f"index {name}", problem)
+
+    # -- following -------------------------------------------------------------------------------------------------
+
+    @property
+    def _follows(self) -> bool:
+        """Whether there is a log to follow, and anything that could have happened since the first snapshot."""
+        return self._tracks or (
+            self._snapshots.moments > 1 and any(p.cursor is not None for p in self._places.open.values())
+        )
+
+    def _follow_along(self) -> None:
+        """A round now and then, while pages are read from one snapshot after the other."""
+        if self._snapshots.is_old and (self._tracks or self._follows):
+            self._round()
+
+    def catch_up(self, *, gap: int = 0, stop: Callable[[], bool] | None = None) -> int:
+        """Rounds until one that left nothing open followed at most ``gap`` changes; how many it followed.
+
+        The destination then stands as the source did at that round's beginning. ``gap=0`` waits for a moment without
+        writes; ``stop`` is asked between rounds and ends the catching up after the next complete one.
+        """
+        while True:
+            stopping = stop is not None and stop()
+            followed, settled = self._round(survey=True)
+            if settled and (stopping or followed <= gap):
+                return followed
+
+    def follow(self, stop: Callable[[], bool]) -> None:
+        """Follow the source until ``stop()`` says so; it is asked between rounds, at least every tenth of a second."""
+        while not stop():
+            followed, settled = self._round(survey=time.monotonic() - self._surveyed > _SURVEY_INTERVAL)
+            if settled and not followed:
+                self._source._wait_for_commit(_IDLE)
+
+    def _round(self, *, survey: bool = False) -> tuple[int, bool]:
+        """Follow the changes up to now, or ROUND_CHANGES of them; how many, and whether nothing was left open."""
+        most = ROUND_CHANGES
+        while True:
+            try:
+                return self._one_round(survey, most)
+            except TransactionExpired:
+                if most < 10:
+                    raise
+                most //= 10
+
+    def _one_round(self, survey: bool, most: int) -> tuple[int, bool]:
+        snapshot = self._snapshots.renew()
+        keys, cleared, lost, cursors, more = self._read_log(snapshot, most)
+        # Of a key that is gone, found before, no version is known up to which it may be deleted.
+        again = dict.fromkeys(islice(self._findings.keys, _RETRIED), None if self._mirror else 0)
+        wanted = (
+            Wanted(name, key, snapshot.get_entry(key, namespace=name), through)
+            for (name, key), through in {**again, **keys}.items()
+        )
+        for batch in _batches(wanted):
+            self._apply(batch)
+        begun = [self._begin(info) for info in self._survey(snapshot, lost)] if survey else []
+        for name, through in cleared.items():
+            if name in self._places.open:
+                self._clear(self._places.open[name], through)
+        for name, cursor in cursors.items():
+            if name in self._places.open and name not in lost:
+                self._places.open[name].cursor = cursor
+        begun += [place for name in lost if (place := self._begin_again(name))]
+        for place in begun:
+            self._copy_place(place)
+        if keys or cleared or begun:
+            self._places.save_cursor(self._destination)
+        complete = not (more or cleared or begun or lost)
+        self._settled = complete and survey
+        return len(keys) + len(cleared) + len(begun), complete
+
+    def _read_log(
+        self, snapshot: StorageBackend, most: int
+    ) -> tuple[dict[tuple[str, str], int], dict[str, int], set[str], dict[str, int], bool]:
+        """What changed since the cursors: keys and cleared namespaces with versions, logs lost, new cursors, more."""
+        places = {name: p.cursor for name, p in self._places.open.items() if p.cursor is not None}
+        keys: dict[tuple[str, str], int] = {}
+        cleared: dict[str, int] = {}
+        lost: set[str] = set()
+        more = False
+        if not places:
+            return keys, cleared, lost, {}, more
+        last = snapshot._last_seq()
+
+        def read(namespace: str | None, cursor: int) -> int:
+            nonlocal more
+            while True:
+                page = snapshot.changes(namespace=namespace, since=cursor)
+                _note(page, places, keys, cleared)
+                if not page.has_more:
+                    return max(last, page.cursor)
+                cursor = page.cursor
+                if len(keys) >= most:
+                    more = True
+                    return cursor
+
+        if self._names is None:
+            try:
+                reached = read(None, min(places.values()))
+                return keys, cleared, lost, dict.fromkeys(places, reached), more
+            except CursorExpired:
+                keys.clear()
+                cleared.clear()
+        cursors = {}
+        for name, cursor in places.items():
+            try:
+                cursors[name] = read(name, cursor)
+            except CursorExpired:
+                lost.add(name)
+        return keys, cleared, lost, cursors, more
+
+    def _apply(self, batch: list[Wanted]) -> None:
+        with self._destination.transaction() as tx:
+            sent = send_wanted(tx, batch)
+        self._written += sent.written
+        self._removed += sent.removed
+        differing = still_differing(self._destination, batch)
+        for namespace, key, _, _ in batch:
+            problem = sent.problems.get((namespace, key)) or differing.get((namespace, key))
+            if problem is None:
+                self._findings.settled(namespace, key)
+            else:
+                self._findings.settled(namespace, key)
+                self._findings.key(namespace, key, problem)
+
+    def _clear(self, place: Place, through: int) -> None:
+        if place.owned:
+            self._remove_surplus(place, None, through)
+            return
+        problem = "cleared in the source; the destination held entries of its own, so what it holds was kept"
+        self._findings.place(place.namespace, "clear", problem)
+
+    def _begin_again(self, name: str) -> Place | None:
+        """Copy a namespace from its start: its log was lost, or it is another one of the same name."""
+        old = self._places.open.get(name)
+        info = self._source.get_namespace(name)
+        if old is None or info is None:
+            return None  # the next survey deletes it
+        self._places.found[name] = old
+        old.cursor = None
+        return self._begin(info)
+
+    def _survey(self, snapshot: StorageBackend, lost: set[str]) -> list[NamespaceInfo]:
+        """Look at the namespaces themselves: those gone or made anew, metadata and indexes. The result is new ones."""
+        self._surveyed = time.monotonic()
+        names = set(snapshot.list_namespaces())
+        new: list[NamespaceInfo] = []
+        # Those below a namespace come after it, and go before it.
+        for name in sorted((name for name in self._places.open if name not in names), reverse=True):
+            self._delete(self._places.open[name])
+        for name in sorted(names if self._names is None else names.intersection(self._names)):
+            if name == COPIES_NAMESPACE and self._names is None:
+                continue
+            info = snapshot.get_namespace(name)
+            place = self._places.open.get(name)
+            if info is None:
+                continue
+            if place is None:
+                if self._tracks:
+                    new.append(info)
+            elif place.created_at != info.created_at or (self._tracks and not info.track_changes):
+                lost.add(name)
+            else:
+                info = info._replace(track_changes=place.tracked)
+                self._findings.place(name, "metadata", describe(info, self._destination, place))
+                self._copy_indexes(snapshot, place)
+        return new
+
+    def _delete(self, place: Place) -> None:
+        """The namespace was deleted in the source."""
+        name = place.namespace
+        self._findings.keys = {k: v for k, v in self._findings.keys.items() if k[0] != name}
+        self._findings.places = {k: v for k, v in self._findings.places.items() if k[0] != name}
+        if not place.owned:
+            problem = "deleted in the source; the destination held entries of its own, so what it holds was kept"
+            self._findings.place(name, "namespace", problem)
+        else:
+            self._remove_surplus(place, None)
+            try:
+                self._destination.delete_namespace(name)
+            except NamespaceNotFound:
+                pass
+            except NamespaceNotEmpty:
+                problem = "deleted in the source; the destination keeps it for what is below it"
+                self._findings.place(name, "namespace", problem)
+        self._places.forget(name)
+        self._compared.pop(name, None)
+
+    # -- comparing -------------------------------------------------------------------------------------------------
+
+    def verify(self) -> None:
+        """Compare every entry. What differs may have changed meanwhile: the rounds after this one settle it."""
+        self._verified = True
+        self._findings.compare_anew()
+        for place in list(self._places.open.values()):
+            self._verify_place(place)
+
+    def _verify_place(self, place: Place) -> None:
+        name = place.namespace
+        self._uncompared.pop(name, None)
+        if self._places.open.get(name) is not place:
+            return
+        self._compared[name] = 0
+        others: Iterator[Entry] = self._destination.scan(namespace=name)
+        other = next(others, None)
+        after = None
+        while page := self._snapshots.page(name, after):
+            for entry in page:
+                # Both come in the order of their keys; what only the destination holds is passed over.
+                while other is not None and other.key < entry.key:
+                    self._surplus(other)
+                    other = next(others, None)
+                found = None
+                if other is not None and other.key == entry.key:
+                    found, other = other, next(others, None)
+                problem = difference(entry, found, time.time_ns() // 1_000_000)
+                if problem is not None:
+                    self._findings.key(name, entry.key, problem)
+            after = page[-1].key
+            self._compared[name] = self._compared.get(name, 0) + len(page)
+            self._step()
+            self._follow_along()
+        self._step()
+        while other is not None:
+            self._surplus(other)
+            other = next(others, None)
+
+    def _surplus(self, entry: Entry) -> None:
+        if self._mirror:
+            self._findings.key(entry.namespace, entry.key, "only in the destination")
+
+    def finish(self) -> CopyReport:
+        """The last rounds, until one leaves nothing open; then the report. The records of the copy are removed.
+
+        Writes to the source after this began may or may not have arrived.
+        """
+        if self._follows:
+            self.catch_up(stop=lambda: True)
+            while self._verified and self._uncompared:
+                for place in list(self._uncompared.values()):
+                    self._verify_place(place)
+                self.catch_up(stop=lambda: True)
+        self._snapshots.close()
+        self._places.forget_all()
+        return self.report()
+
+    def report(self) -> CopyReport:
+        """What was done so far."""
+        entries = sum(self._compared.values()) if self._verified else self._passed
+        places = self._places.open.values()
+        followed = self._settled and all(place.cursor is not None for place in places)
+        return CopyReport(
+            namespaces=len(places),
+            entries=entries,
+            verified=max(entries - self._findings.differing, 0) if self._verified else 0,
+            mismatch_count=len(self._findings),
+            mismatches=self._findings.first(),
+            written=self._written,
+            removed=self._removed,
+            one_moment=followed or self._snapshots.moments == 1,
+            tracking=self._tracking,
+        )
+
+    def _step(self) -> None:
+        if self._progress is not None:
+            done = self._passed + sum(self._compared.values())
+            self._progress(done, max(done, self._total))
+
+
+def _note(
+    page: ChangePage,
+    places: Mapping[str, int],
+    keys: dict[tuple[str, str], int],
+    cleared: dict[str, int],
+) -> None:
+    for change in page.changes:
+        if change.namespace not in places:
+            continue
+        if change.key is None:
+            cleared[change.namespace] = change.version
+        else:
+            keys[change.namespace, change.key] = change.version
+
+
+def _batches(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
+    """Runs within the bounds of a transaction."""
+    batch: list[Wanted] = []
+    size = 0
+    for item in wanted:
+        batch.append(item)
+        value = None if item.entry is None else item.entry.value
+        size += len(value) if isinstance(value, str | bytes) else 1_000
+        if len(batch) >= BATCH_ENTRIES or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,53 @@
+"""What of a namespace is no entry: its metadata, whether it tracks changes, and its indexes."""
+
+from __future__ import annotations
+
+from ..contract import NamespaceInfo, StorageBackend
+from ..errors import InvalidInput, UniqueViolation
+from .places import Place
+
+
+def describe(info: NamespaceInfo, destination: StorageBackend, place: Place) -> str | None:
+    """Give the destination's namespace the metadata and tracking of ``info``; what still differs, in words.
+
+    Empty metadata of the source replaces only metadata that the copy itself brought.
+    """
+    metadata = info.metadata if info.metadata or place.metadata else None
+    held = destination.get_namespace(info.name)
+    same = held is not None and metadata in (None, held.metadata) and held.track_changes >= info.track_changes
+    if not same:
+        destination.create_namespace(info.name, metadata=metadata, exist_ok=True, track_changes=info.track_changes)
+        held = destination.get_namespace(info.name)
+    place.metadata = place.metadata or bool(info.metadata)
+    if held is None or (metadata is not None and held.metadata != metadata):
+        return "another metadata"
+    if info.track_changes and not held.track_changes:
+        return "does not track changes"
+    return None
+
+
+def copy_indexes(source: StorageBackend, destination: StorageBackend, place: Place) -> dict[str, str | None]:
+    """Make the indexes of a namespace that are missing, drop those the copy made and the source no longer has.
+
+    The result has for each what is in its way, or None.
+    """
+    name = place.namespace
+    wanted, held = source.list_indexes(name), destination.list_indexes(name)
+    problems: dict[str, str | None] = {}
+    for index in list(place.indexes):
+        if wanted.get(index) != held.get(index):
+            destination.drop_index(name, index)
+            held.pop(index, None)
+            place.indexes.remove(index)
+            problems[index] = None
+    for index, declaration in wanted.items():
+        problems[index] = None
+        if held.get(index) == declaration:
+            continue
+        try:
+            with destination.transaction() as tx:
+                tx.create_index(name, declaration, name=index)
+            place.indexes.append(index)
+        except (UniqueViolation, InvalidInput) as error:
+            problems[index] = f"index {index!r}: {error}"
+    return problems
