@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .aio import AsyncStorage as AsyncStorage
     from .backends.memory import MemoryStorageBackend as MemoryStorageBackend
+    from .backends.sharded import ShardedStorageBackend as ShardedStorageBackend
     from .backends.sqlite import SQLiteStorageBackend as SQLiteStorageBackend
     from .config import open_storage as open_storage
     from .contract import (
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "aio": ("AsyncStorage",),
     "backends.memory": ("MemoryStorageBackend",),
+    "backends.sharded": ("ShardedStorageBackend",),
     "backends.sqlite": ("SQLiteStorageBackend",),
     "config": ("open_storage",),
     "contract": (

@@ -51,6 +51,7 @@ Config = str | Path | Mapping[str, Any] | None
 # Name -> module, class, what to install. Found without entry points, so that an uninstalled checkout works.
 _BUILT_IN: Final = {
     "memory": ("mycelia_storage.backends.memory", "MemoryStorageBackend", "mycelia-storage"),
+    "sharded": ("mycelia_storage.backends.sharded", "ShardedStorageBackend", "mycelia-storage"),
     "sqlite": ("mycelia_storage.backends.sqlite", "SQLiteStorageBackend", "apsw"),
 }
 _FILE_OPTIONS: Final = frozenset(

@@ -52,7 +52,8 @@ What remains: a single write begun under a lease that takes longer than ``settle
 name is moved raises CommitUnknown, since nobody can tell whether the copy has it.
 """
 
-from .rebalancing import MoveReport, RebalanceReport
+from .moving import MoveReport
+from .rebalancing import RebalanceReport
 from .storage import ShardedStorageBackend
 
 __all__ = ["MoveReport", "RebalanceReport", "ShardedStorageBackend"]

@@ -44,14 +44,19 @@ def page_of(
     seen = {} if since is None else decode(since)
     after = None if since is None else seen.get(number, 0)
     if arrival is not None:
-        old, end, start = view.numbers[arrival["from"]], arrival["end"], arrival["start"]
+        # Its log began here after ``start``; where it was before, ``end`` was the last of it.
+        old, end, start = view.numbers[arrival["from"]], arrival["ends"].get(namespace, 0), arrival["start"]
         if after is None:
             seen[old] = end
-        elif after < start or after == 0:
-            if seen.get(old, 0) < end:
-                raise CursorExpired(f"namespace {namespace!r} has moved to another shard since; read its entries again")
-            after = start
-    page = reader.changes(namespace=namespace, since=after, limit=limit)
+        elif (after < start or after == 0) and seen.get(old, 0) < end:
+            raise CursorExpired(f"namespace {namespace!r} has moved to another shard since; read its entries again")
+        after = max(start, after or 0)
+    try:
+        page = reader.changes(namespace=namespace, since=after, limit=limit)
+    except CursorExpired:
+        if since is not None:
+            raise
+        page = reader.changes(namespace=namespace, limit=limit)
     changes = [change._replace(seq=encode(seen | {number: change.seq})) for change in page.changes]
     return ChangePage(changes, encode(seen | {number: page.cursor}), page.has_more)
 

@@ -16,7 +16,8 @@ Shards = Mapping[str, StorageBackend]
 
 def names_at(view: View, name: str, shard: StorageBackend) -> tuple[list[str], list[str]]:
     """The namespaces of a shard: those that users find there, and the rest."""
-    users, others = [], []
+    users: list[str] = []
+    others: list[str] = []
     for namespace in shard.list_namespaces():
         top = top_of(namespace)
         (users if top != RESERVED and view.holder(top)[0] == name else others).append(namespace)

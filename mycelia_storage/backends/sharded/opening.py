@@ -73,9 +73,7 @@ def _join(shards: Mapping[str, StorageBackend], settings: ShardedSettings) -> Ta
     return newest
 
 
-def _create(
-    home: StorageBackend, name: str, shards: Mapping[str, StorageBackend], settings: ShardedSettings
-) -> None:
+def _create(home: StorageBackend, name: str, shards: Mapping[str, StorageBackend], settings: ShardedSettings) -> None:
     table = Table(
         epoch=1,
         cluster=uuid4().hex,
@@ -143,6 +141,7 @@ def find_shard(name: str, table: Table, settings: ShardedSettings) -> StorageBac
             shard.close()
         except StorageError as error:
             problem = error
+    place = f" at {address!r}" if address else ""
     raise BackendUnavailable(
-        f"shard {name!r} was added and cannot be reached{f' at {address!r}' if address else ''}: add it to the shards given"
+        f"shard {name!r} was added and cannot be reached{place}: add it to the shards given"
     ) from problem

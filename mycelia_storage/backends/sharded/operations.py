@@ -27,6 +27,7 @@ from ...filters import FilterInput, SortInput
 from ...indexes import Index
 from ...names import DEFAULT_NAMESPACE, Namespace, check_namespace
 from . import changes, merging
+from .cursors import decode
 from .ledger import RESERVED
 from .router import Router, View
 from .routing import top_of
@@ -111,9 +112,7 @@ class ShardedOperations(StorageBackend):
         namespace: Namespace = DEFAULT_NAMESPACE,
         merge: bool = True,
     ) -> int:
-        return self._write(
-            namespace, lambda shard: shard.set_metadata(key, metadata, namespace=namespace, merge=merge)
-        )
+        return self._write(namespace, lambda shard: shard.set_metadata(key, metadata, namespace=namespace, merge=merge))
 
     # -- batches ---------------------------------------------------------------------------------------------------
 
@@ -171,7 +170,7 @@ class ShardedOperations(StorageBackend):
                     other = view.holder(top)[0]
                 if other != place:
                     raise TransactionError(
-                        f"{what} has items for namespace {home!r} on shard {place!r} and for {own!r} on shard {other!r};"
+                        f"{what} has items for {home!r} on shard {place!r} and for {own!r} on shard {other!r};"
                         " one commit covers one shard: split it, or pin both namespaces to one shard"
                     )
                 known.add(own)
@@ -300,7 +299,7 @@ class ShardedOperations(StorageBackend):
         if namespace is not None:
             return self._changes_of(check_namespace(namespace), since, limit)
         if since is not None:
-            changes.decode(since)
+            decode(since)
         return self._gather(lambda view, shards: changes.page_of_all(shards, view, self._router, since, limit))
 
     @abstractmethod

@@ -140,17 +140,15 @@ def rebalance(router: Router, progress: Callable[[int, int], None] | None) -> Re
     for name in donors:
         counter.expect(sum(_size(router.shards[name], top) for top in _in_transit(router.shards[name], name, table)))
     for name in donors:
-        while waiting := _waiting(router.shards[name], name, table):
-            for top in waiting:
-                target = table.heir(top)
-                move = Move(top, table, name, router.shards[name], target, router.shards[target])
+        while True:
+            for top in _waiting(router.shards[name], name, table):
+                heir = table.heir(top)
+                move = Move(top, table, (name, router.shards[name]), (heir, router.shards[heir]))
                 report = move.run(settled, counter.count)
                 if report is not None:
                     moves.append(report)
             if _close(router.shards[name], name, table, settled):
                 break
-        else:
-            _close(router.shards[name], name, table, settled)
     if router.view.table.epoch == table.epoch:
         _decide(router, table.finished())
     return RebalanceReport(moves)
@@ -181,7 +179,8 @@ def _close(shard: StorageBackend, name: str, table: Table, settled: Callable[[],
 
 
 def _size(shard: StorageBackend, top: str) -> int:
-    return sum(shard.count(namespace=namespace) for namespace in ledger.family(shard, top))
+    """Steps of progress: each entry is copied, and then compared."""
+    return 2 * sum(shard.count(namespace=namespace) for namespace in ledger.family(shard, top))
 
 
 class _Counter:
@@ -189,11 +188,10 @@ class _Counter:
         self._progress = progress
         self._done = self._total = 0
 
-    def expect(self, entries: int) -> None:
-        self._total += entries
+    def expect(self, steps: int) -> None:
+        self._total += steps
 
-    def count(self, entries: int) -> None:
-        self._done += entries
+    def count(self, steps: int) -> None:
+        self._done += steps
         if self._progress is not None:
             self._progress(self._done, max(self._done, self._total))
-

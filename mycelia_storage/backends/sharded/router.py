@@ -15,7 +15,7 @@ from ...contract import StorageBackend, Transaction
 from ...errors import CommitUnknown, InvalidInput, StorageBusy, StorageClosed, StorageError, TransactionError
 from . import ledger
 from .ledger import ARRIVED, FENCED, LEFT, MOVE, RESERVED, TABLE
-from .routing import Table, top_of
+from .routing import Table
 
 T = TypeVar("T")
 

@@ -90,9 +90,10 @@ class Table:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON data."""
-        return {"format": FORMAT, **self.__dict__, **{name: list(getattr(self, name)) for name in ("shards", "ring")}} | {
-            "next_ring": None if self.next_ring is None else list(self.next_ring)
-        }
+        data = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        for name in ("shards", "ring", "next_ring"):
+            data[name] = None if data[name] is None else [*data[name]]
+        return {"format": FORMAT, **data}
 
     @classmethod
     def from_json(cls, data: Any) -> Table:

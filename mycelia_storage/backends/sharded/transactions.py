@@ -202,5 +202,3 @@ class ShardedTransaction(ShardedOperations, Transaction):
 
     def __repr__(self) -> str:
         return f"ShardedTransaction({self.id!r})"
-
-
