@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .aio import AsyncStorage as AsyncStorage
     from .backends.memory import MemoryStorageBackend as MemoryStorageBackend
     from .backends.rocksdb import RocksDBStorageBackend as RocksDBStorageBackend
+    from .backends.sharded import ShardedStorageBackend as ShardedStorageBackend
     from .backends.sqlite import SQLiteStorageBackend as SQLiteStorageBackend
     from .config import open_storage as open_storage
     from .contract import (
@@ -48,6 +49,7 @@ _HOMES = {
     "aio": ("AsyncStorage",),
     "backends.memory": ("MemoryStorageBackend",),
     "backends.rocksdb": ("RocksDBStorageBackend",),
+    "backends.sharded": ("ShardedStorageBackend",),
     "backends.sqlite": ("SQLiteStorageBackend",),
     "config": ("open_storage",),
     "contract": (

@@ -53,6 +53,7 @@ Config = str | Path | Mapping[str, Any] | None
 _BUILT_IN: Final = {
     "memory": ("mycelia_storage.backends.memory", "MemoryStorageBackend", "mycelia-storage"),
     "rocksdb": ("mycelia_storage.backends.rocksdb", "RocksDBStorageBackend", "mycelia-storage[rocksdb]"),
+    "sharded": ("mycelia_storage.backends.sharded", "ShardedStorageBackend", "mycelia-storage"),
     "sqlite": ("mycelia_storage.backends.sqlite", "SQLiteStorageBackend", "apsw"),
 }
 _FILE_OPTIONS: Final = frozenset(

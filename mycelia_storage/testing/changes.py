@@ -117,6 +117,10 @@ class ChangeContract(ContractCase):
         none = storage.changes(namespace="n", since=start, limit=0)
         assert none.changes == []
         assert told(storage.changes(namespace="n", since=none.cursor).changes) == [("n", "set", "b")]
+        for since in (None, 0):
+            none = storage.changes(since=since, limit=0)
+            assert (none.changes, none.has_more) == ([], True)
+            assert told(storage.changes(since=none.cursor).changes) == [("m", "set", "a"), ("n", "set", "b")]
 
     @pytest.mark.parametrize("bad", [-1, "1", 1.5, True], ids=repr)
     def test_a_cursor_is_a_whole_number(self, storage: StorageBackend, bad: Any) -> None:

@@ -63,6 +63,8 @@ def read_page(rows: Rows, namespace: str | None, since: int | None, limit: int) 
     if since is not None and since < lost:
         raise CursorExpired(f"changes up to {lost} are no longer kept; the cursor stands at {since}")
     changes = [Change._make(row) for row in found[:limit]]
+    if len(found) > limit:
+        reached = after  # what was read and not handed out comes next
     return ChangePage(changes, changes[-1].seq if changes else reached, len(found) > limit)
 
 
