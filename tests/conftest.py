@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.postgres_server import PostgresSchemas
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +27,17 @@ def postgres_place(postgres_dsn: str) -> Iterator[str]:
 
     with fresh_schema(postgres_dsn) as dsn:
         yield dsn
+
+
+@pytest.fixture(scope="session")
+def _postgres_schemas(postgres_dsn: str) -> PostgresSchemas:
+    from tests.postgres_server import PostgresSchemas
+
+    return PostgresSchemas(postgres_dsn)
+
+
+@pytest.fixture
+def postgres_schemas(_postgres_schemas: PostgresSchemas) -> Iterator[PostgresSchemas]:
+    """Empty schemas for storages, on the run's server."""
+    yield _postgres_schemas
+    _postgres_schemas.take_back()

@@ -45,7 +45,7 @@ BEGIN
   RETURN FOUND;
 END $$;
 
-CREATE FUNCTION storage_wake(p_tenant text) RETURNS void LANGUAGE sql AS
+CREATE FUNCTION storage_wake(p_tenant text) RETURNS void LANGUAGE sql SET search_path FROM CURRENT AS
 $$ SELECT pg_notify('mycelia_' || md5(current_schema() || '/' || p_tenant), '') $$;
 
 CREATE FUNCTION storage_append(
@@ -111,7 +111,7 @@ END $$;
 -- Give these values of the namespace's unique indexes to the key; false if another live entry has some. Expired
 -- holders are removed.
 CREATE FUNCTION storage_claim(p_tenant text, p_namespace text, p_key text, p_ids bigint[], p_prints bytea[])
-RETURNS boolean LANGUAGE plpgsql AS $$
+RETURNS boolean LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
   holder record;
   now_ms bigint := storage_micros() / 1000;

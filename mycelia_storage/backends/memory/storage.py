@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from ...clock import HybridClock
 from ...contract import Status, Transaction
-from ...dumps import dump_lines
-from ...errors import InvalidInput, StorageBusy, StorageClosed, StorageError, TransactionError, TransactionExpired
+from ...dumps import write_dump
+from ...errors import StorageBusy, StorageClosed, TransactionError, TransactionExpired
 from .draft import Draft
 from .settings import MemorySettings
 from .state import State
@@ -24,8 +23,6 @@ T = TypeVar("T")
 
 #: Ids of expired transactions that are remembered, so that their use gets the right error.
 _REMEMBERED = 1_000
-
-_ENTRY_LINE = b'{"kind":"entry"'
 
 
 class MemoryStorageBackend(MemoryWrites):
@@ -167,27 +164,8 @@ class MemoryStorageBackend(MemoryWrites):
         self, path: str | Path, *, overwrite: bool = False, progress: Callable[[int, int], None] | None = None
     ) -> None:
         """Write a dump (:mod:`mycelia_storage.dumps`), which ``mycelia-storage load`` reads; mode 0600."""
-        target = Path(path)
         snapshot = MemoryTransaction(Work(self, self._state(), Claim(), read_only=True), read_only=True)
-        file_path = target.with_name(f"{target.name}.{snapshot.id}.partial") if overwrite else target
-        try:
-            file = os.fdopen(os.open(file_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-        except FileExistsError:
-            raise InvalidInput(f"{str(target)!r} exists; overwrite=True replaces it") from None
-        except OSError as error:
-            raise StorageError(f"the backup to {str(target)!r} failed: {error}") from error
-        try:
-            with file:
-                _dump(snapshot, file, progress)
-                file.flush()
-                os.fsync(file.fileno())
-            if overwrite:
-                file_path.replace(target)
-        except BaseException as error:
-            file_path.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise StorageError(f"the backup to {str(target)!r} failed: {error}") from error
-            raise
+        write_dump(snapshot, path, overwrite=overwrite, progress=progress)
 
     def close(self) -> None:
         with self._turn.changed:
@@ -196,18 +174,6 @@ class MemoryStorageBackend(MemoryWrites):
             self._published = State()
             self._turn.changed.notify_all()
         self._stop_sweeping()
-
-
-def _dump(snapshot: MemoryTransaction, file: BinaryIO, progress: Callable[[int, int], None] | None) -> None:
-    total, done = snapshot.get_status().entries, 0
-    for line in dump_lines(snapshot):
-        file.write(line)
-        if line.startswith(_ENTRY_LINE):
-            done += 1
-            if progress is not None and done % 1_000 == 0:
-                progress(done, total)
-    if progress is not None:
-        progress(done, total)
 
 
 def _sweep_on(storage: weakref.ref[MemoryStorageBackend], stop: threading.Event, interval: float) -> None:

@@ -1,7 +1,7 @@
 """Where a storage's rows are: schema, tenant and locks, written into its SQL.
 
 Statements are constants with ``{s}`` for the schema, ``{t}`` for the tenant, ``{w}`` for the arguments that every
-writing function begins with, and ``{live}`` for the condition that an entry has not expired. :meth:`Place.sql` fills
+writing function begins with, and ``{live}`` for the condition that an entry has not expired, ``{now}`` for the time, ``{numbers}`` for the sequence. :meth:`Place.sql` fills
 them in. Both names are quoted, and a ``%`` in them is doubled, since psycopg reads it as a parameter's sign.
 """
 
@@ -30,6 +30,7 @@ class Place:
             "s": quote_name(schema).replace("%", "%%"),
             "t": quote_text(tenant or "").replace("%", "%%"),
             "w": f"{self.lock}::bigint, '{self.wait}', {quote_text(tenant or '').replace('%', '%%')}",
+            "numbers": quote_text(quote_name(schema) + ".storage_index_ids").replace("%", "%%"),
             "live": LIVE,
             "now": NOW,
         }

@@ -41,9 +41,9 @@ COUNT: Final = f"""SELECT (SELECT count(*) {_AT})
 - (SELECT count(*) {_AT} AND expires_at IS NOT NULL AND expires_at <= {{now}})"""
 SCAN: Final = f"SELECT {COLUMNS} {_AT} AND {{live}}"
 
-# A compiled condition follows; it names the namespace.
-_QUERY: Final = f"SELECT {COLUMNS} FROM {{s}}.storage_entries WHERE tenant = {{t}} AND {{live}} AND "
-_COUNT_BY: Final = "SELECT count(*) FROM {s}.storage_entries WHERE tenant = {t} AND {live} AND "
+# A compiled condition follows; it names the namespace and the tenant.
+_QUERY: Final = f"SELECT {COLUMNS} FROM {{s}}.storage_entries WHERE {{live}} AND "
+_COUNT_BY: Final = "SELECT count(*) FROM {s}.storage_entries WHERE {live} AND "
 
 LIST_NAMESPACES: Final = "SELECT namespace FROM {s}.storage_namespaces WHERE tenant = {t} ORDER BY namespace"
 LIST_NAMESPACES_BELOW: Final = """SELECT namespace FROM {s}.storage_namespaces WHERE tenant = {t}
@@ -199,7 +199,7 @@ class PostgresReads(StorageBackend):
         name = check_namespace(namespace)
         condition, order = parse_filter(filter), parse_sort(sort)
         check_page(limit, offset)
-        compiled = compile_query(condition, order, name)
+        compiled = compile_query(condition, order, name, self._place.tenant or "")
         if limit == 0:
             return []
         sql = f"{self._place.sql(_QUERY)}{compiled.where_sql} ORDER BY {compiled.order_sql}"
@@ -230,7 +230,7 @@ class PostgresReads(StorageBackend):
         condition = parse_filter(filter)
         if condition is None:
             return int(self._rows(COUNT, (name, name))[0][0])
-        compiled = compile_query(condition, parse_sort(None), name)
+        compiled = compile_query(condition, parse_sort(None), name, self._place.tenant or "")
         parameters = tuple(compiled.params)
         if compiled.exact:
             sql = self._place.sql(_COUNT_BY) + compiled.where_sql
