@@ -1,16 +1,17 @@
 """What filters see: JSON as jsonb, with the two things that jsonb cannot hold written so that it can.
 
-===============================================  ==========================================================
+===============================================  ============================================================
 jsonb cannot hold                                the document has instead
-===============================================  ==========================================================
-NUL in a string or name                          U+0001 U+0001; and U+0001 is U+0001 U+0002
+===============================================  ============================================================
+NUL in a string or name                          U+0001 U+0003; and for U+0001 .. U+0005 U+0001 U+0004,
+                                                 U+0001 U+0005, U+0002 U+0003, U+0002 U+0004, U+0002 U+0005
 a float's exact value: only its shortest text    where an int could equal it (2**53 to 2**63), that int
-===============================================  ==========================================================
+===============================================  ============================================================
 
-Every other character stands for itself, so written strings are equal, ordered and prefixes of one another exactly as
-the strings are. (Parts and ends are not, if they hold U+0002: see :data:`UNSAFE_PARTS`.) Below 2**53 and above 2**63
-the shortest texts of floats order among themselves and among ints as the values do. So a document answers every filter
-as the value would, and no entry is left to guess.
+Every other character stands for itself. No pair begins as another one ends, so that written strings are equal,
+ordered, and beginnings, parts and ends of one another exactly as the strings are. Below 2**53 and above 2**63 the
+shortest texts of floats order among themselves and among ints as the values do. So a document answers every filter as
+the value would, and no entry is left to guess.
 
 Most JSON is its own document: :func:`document_text` then says None, and the canonical text is cast to jsonb as it is.
 """
@@ -25,11 +26,8 @@ import orjson
 
 from ...values import encode_json
 
-#: A part or end that holds one of these may be found in a written string without being in the string.
-UNSAFE_PARTS: Final = re.compile("[\0\1\2]")
-
-_WRITTEN: Final = {0: "\1\1", 1: "\1\2"}
-
+_WRITTEN: Final = {0: "\1\3", 1: "\1\4", 2: "\1\5", 3: "\2\3", 4: "\2\4", 5: "\2\5"}
+_REWRITTEN: Final = re.compile("[\0-\5]")
 #: How the text of a float from 1e16 on goes on after its digits: e1 or e+1, as the encoder's version has it.
 _LARGE_FLOAT: Final = encode_json(1e16)[1:-1]
 
@@ -44,7 +42,7 @@ def document_text(stored: str) -> str | None:
 
 def write_string(text: str) -> str:
     """A string or name as documents have it."""
-    return text.translate(_WRITTEN) if "\0" in text or "\1" in text else text
+    return text.translate(_WRITTEN) if _REWRITTEN.search(text) else text
 
 
 def write_number(number: int | float) -> Decimal:
