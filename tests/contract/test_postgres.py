@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 
 from mycelia_storage.backends.postgres import PostgresStorageBackend
@@ -18,5 +17,3 @@ class TestPostgres(StorageContract):
             return PostgresStorageBackend(postgres_schemas.url, schema=postgres_schemas.new(), **options)
 
         return open_new
-
-

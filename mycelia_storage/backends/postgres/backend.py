@@ -25,7 +25,6 @@ from ...errors import (
     InvalidConfig,
     StorageBusy,
     StorageClosed,
-    StorageError,
     StorageReadOnly,
     TransactionError,
     TransactionExpired,
@@ -37,12 +36,12 @@ from .driver_errors import cannot_connect, translate, unknown_outcome
 from .listening import POLLING, WOKEN, Listener
 from .place import Place
 from .pool import Link, Pool
-from .reading import GET, Row, Rows
-from .rows import about, decode
+from .reading import GET, Rows
+from .rows import Row, about, decode
 from .settings import PostgresSettings
 from .transactions import PostgresTransaction, Session
-from .upkeep import Upkeep
 from .uniques import UniqueIndexes
+from .upkeep import Upkeep
 from .writing import PostgresWrites
 
 T = TypeVar("T")
@@ -247,7 +246,7 @@ class PostgresStorageBackend(PostgresWrites):
                 if link.lost:
                     pool.discard(link)
                     pool.drain()
-                    raise unknown_outcome(error, shown) from error
+                    raise unknown_outcome(shown) from error
                 pool.give(link)
                 if left and error.sqlstate in ("40001", "40P01"):
                     time.sleep(random.uniform(0, 0.002 * (_REPEATS - left + 1)))
@@ -447,7 +446,6 @@ class PostgresStorageBackend(PostgresWrites):
 
     def __repr__(self) -> str:
         return f"PostgresStorageBackend({self.address!r}, schema={self.settings.schema!r})"
-
 
 
 def _shown(parameters: Mapping[str, Any]) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-
 from ...contract import BatchResult, Entries, Entry, batch_pairs, check_ttl, read_batch_item
 from ...errors import BatchError, InvalidInput, KeyExists, StorageError, UniqueViolation
 from ...names import SAFE_KEY_CHARS, check_key, check_namespace
@@ -277,5 +276,3 @@ def _restore_chunk(steps: PostgresTransaction, chunk: dict[tuple[str, str], Entr
     for (name, key), entry in chunk.items():
         if spaces[name][1]:
             steps.claim(name, key, entry)
-
-

@@ -2,7 +2,7 @@
 
 The pool is a stack, so that few connections stay warm, and taking one costs a tenth of a microsecond: psycopg's own
 pool costs as much as a read. A connection that has been idle for a while is looked at before it is used again.
-Nothing is kept in a session between two uses but prepared statements, so a pooler in transaction mode may stand between.
+Nothing is kept in a session between two uses but prepared statements: a pooler in transaction mode may stand between.
 """
 
 from __future__ import annotations

@@ -116,9 +116,10 @@ class PostgresWrites(PostgresReads):
         raise StorageBusy(f"the indexes of namespace {name!r} changed again and again")
 
     def _find_uniques(self, name: str) -> UniqueIndexes:
-        generation = 0
+        found = self._rows(FIND_UNIQUES, (name,))
+        generation = found[0][0] if found else 0
         indexes = []
-        for generation, index_id, declaration in self._rows(FIND_UNIQUES, (name,)):
+        for _, index_id, declaration in found:
             if declaration is not None:
                 index = index_from_json(orjson.loads(declaration))
                 if isinstance(index, FieldIndex) and index.unique:
@@ -258,5 +259,3 @@ class PostgresWrites(PostgresReads):
 
 def _is_bytes(value: Any) -> bool:
     return isinstance(value, bytes | bytearray | memoryview)
-
-
