@@ -2,7 +2,7 @@
 
 Statements are constants with names in braces, which :meth:`Place.sql` fills in: ``{s}`` the schema, ``{t}`` the tenant,
 ``{w}`` the arguments that every writing function begins with, ``{live}`` the condition that an entry has not expired,
-``{now}`` the time, ``{numbers}`` the sequence. A ``%`` in them is doubled, since psycopg reads it as a parameter's sign.
+``{now}`` the time, ``{numbers}`` the sequence. A ``%`` in names is doubled, as psycopg reads parameters' signs.
 """
 
 from __future__ import annotations

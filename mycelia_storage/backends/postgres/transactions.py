@@ -259,7 +259,7 @@ class PostgresTransaction(PostgresWrites, Transaction):
         if self._read_only or not self._session.writes:
             raise StorageReadOnly("a read-only transaction cannot write")
 
-    def _steps(self, work: Callable[[Any], T]) -> T:
+    def _steps(self, work: Callable[[PostgresTransaction], T]) -> T:
         session = self._session
         with session.mutex:
             self._check_writable()
