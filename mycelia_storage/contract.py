@@ -13,18 +13,21 @@ arguments that break a rule, before anything is written, and ``StorageBusy`` whe
 
 from __future__ import annotations
 
+import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self, TypeVar
 
-from .errors import BatchError, InvalidInput, KeyExists, StorageError, TransactionError, UniqueViolation
+from .errors import BatchError, InvalidInput, KeyExists, StorageBusy, StorageError, TransactionError, UniqueViolation
 from .filters import Filter, FilterInput, Sort, SortInput, match, parse_filter, parse_sort
 from .indexes import Index
 from .names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from .patterns import compile_pattern, literal_prefix
+
+R = TypeVar("R")
 
 Operation = Literal["set", "delete", "expire", "clear"]
 
@@ -399,6 +402,36 @@ class StorageBackend(ABC):
         """The same for explicit :meth:`commit` and :meth:`rollback`; it belongs to no thread; other writers wait."""
         return self._begin(read_only, check_isolation(isolation), bound=False)
 
+    def run_transaction(
+        self,
+        function: Callable[..., R],
+        *args: Any,
+        attempts: int = 10,
+        **kwargs: Any,
+    ) -> R:
+        """``function(tx, *args, **kwargs)`` in a serializable transaction, committed when it returns; its result.
+
+        When the transaction fails in a way that is safe to repeat (StorageBusy: the lock stayed taken, or it met a
+        concurrent one), the function runs again in a new one after a short random pause, ``attempts`` times in all.
+        So it should have no effect but through ``tx``. A backend may run several such transactions side by side.
+        In a transaction it is a savepoint, run once. Raises what the function raises, and StorageBusy at last.
+        """
+        if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
+            raise InvalidInput("attempts is a whole number of at least 1")
+        for attempt in range(1, attempts + 1):
+            try:
+                with self._begin_to_repeat() as tx:
+                    return function(tx, *args, **kwargs)
+            except StorageBusy:
+                if attempt == attempts:
+                    raise
+            time.sleep(random.uniform(0, min(0.001 * 2**attempt, 0.25)))
+        raise AssertionError
+
+    def _begin_to_repeat(self) -> Transaction:
+        """Start a transaction for :meth:`run_transaction`: its failures may ask for a repetition."""
+        return self.transaction()
+
     @abstractmethod
     def _begin(self, read_only: bool, isolation: str, bound: bool) -> Transaction:
         """Start a transaction; ``bound`` ties it to the calling thread."""
@@ -543,6 +576,10 @@ class Transaction(StorageBackend):
     @abstractmethod
     def rollback(self, id: str | None = None) -> None:
         """Undo the writes. With an id: of that savepoint."""
+
+    def run_transaction(self, function: Callable[..., R], *args: Any, attempts: int = 10, **kwargs: Any) -> R:
+        with self.transaction() as tx:
+            return function(tx, *args, **kwargs)
 
     def backup(
         self, path: str | Path, *, overwrite: bool = False, progress: Callable[[int, int], None] | None = None

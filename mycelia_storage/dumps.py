@@ -20,18 +20,23 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
+import secrets
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import orjson
 
 from .contract import Entry, StorageBackend
-from .errors import InvalidInput, NamespaceNotFound
+from .errors import InvalidInput, NamespaceNotFound, StorageError
 from .indexes import Index, index_from_json, index_to_json
 
 FORMAT: Final = "mycelia-storage-dump"
 VERSION: Final = 1
+
+_ENTRY_LINE: Final = b'{"kind":"entry"'
 
 
 class Header(NamedTuple):
@@ -99,6 +104,51 @@ def dump_lines(storage: StorageBackend, namespaces: Sequence[str] | None = None)
         for index_name, index in storage.list_indexes(name).items():
             yield _line({"kind": "index", "namespace": info.name, "name": index_name, "index": index_to_json(index)})
     yield _line({"kind": "end", "entries": entries})
+
+
+def write_dump(
+    snapshot: StorageBackend,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write the dump of a snapshot to ``path``, readable by its owner alone: the ``backup`` of a backend without files.
+
+    Refuses an existing path unless ``overwrite``; a failure leaves nothing of it, and the old file as it was.
+    """
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial") if overwrite else target
+    try:
+        file = os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    except FileExistsError:
+        raise InvalidInput(f"{str(target)!r} exists; overwrite=True replaces it") from None
+    except OSError as error:
+        raise StorageError(f"the backup to {str(target)!r} failed: {error}") from error
+    try:
+        with file:
+            _dump(snapshot, file, progress)
+            file.flush()
+            os.fsync(file.fileno())
+        if overwrite:
+            partial.replace(target)
+    except BaseException as error:
+        partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise StorageError(f"the backup to {str(target)!r} failed: {error}") from error
+        raise
+
+
+def _dump(snapshot: StorageBackend, file: BinaryIO, progress: Callable[[int, int], None] | None) -> None:
+    total, done = snapshot.get_status().entries, 0
+    for line in dump_lines(snapshot):
+        file.write(line)
+        if line.startswith(_ENTRY_LINE):
+            done += 1
+            if progress is not None and done % 1_000 == 0:
+                progress(min(done, total), total)
+    if progress is not None:
+        progress(done, done)
 
 
 def entry_to_json(entry: Entry) -> dict[str, Any]:

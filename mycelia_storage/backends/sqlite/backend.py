@@ -38,13 +38,13 @@ from ...errors import (
     TransactionError,
     TransactionExpired,
 )
+from ...fair_lock import FairLock
 from ...indexes import Index
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...values import encode_metadata
 from . import care, forks, journal
 from .connections import CLOCK_TICK, create_file, last_written, open_connection, switch_journal
 from .driver_errors import translate
-from .locks import FairLock
 from .reading import GET, GET_ENTRY, HAS, Row, Rows, SQLiteReads, Values, decode_stored, now_ms, to_entry
 from .settings import IN_MEMORY, SQLiteSettings
 from .transactions import Session, SQLiteTransaction

@@ -1,0 +1,226 @@
+"""Connections: a :class:`Link` is one, a :class:`Pool` the storage's.
+
+The pool is a stack, so that few connections stay warm, and taking one costs a tenth of a microsecond: psycopg's own
+pool costs as much as a read. A connection that has been idle for a while is looked at before it is used again.
+Nothing is kept in a session between two uses but prepared statements: a pooler in transaction mode may stand between.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from time import monotonic
+from typing import Any, Final
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from ...errors import StorageBusy, StorageClosed
+
+Row = tuple[Any, ...]
+
+#: Seconds of idleness after which a connection may have been cut by the server or something between.
+_STALE: Final = 1.0
+_IDLE_LIMIT: Final = 60.0
+
+_IDLE: Final = int(TransactionStatus.IDLE)
+
+
+class Link:
+    """One connection, used by one thread at a time.
+
+    ``enter``: SQL that must come before each statement, in its transaction (a tenant's setting); None for none.
+    """
+
+    __slots__ = ("_cursor", "_execute", "connection", "enter", "idle_since", "pgconn", "prepare")
+
+    def __init__(self, connection: psycopg.Connection[Row], prepare: bool, enter: str | None) -> None:
+        self.connection = connection
+        self.pgconn = connection.pgconn
+        self.prepare = prepare
+        self.enter = enter
+        self.idle_since = monotonic()
+        self._cursor = connection.cursor(binary=True)
+        self._execute = self._cursor.execute
+
+    def rows(self, sql: str, parameters: Sequence[Any] = (), prepare: bool | None = True) -> list[Row]:
+        """All rows of a statement, in a transaction of its own unless one is open."""
+        if prepare:
+            prepare = self.prepare
+        if self.enter is None or self.pgconn.transaction_status != _IDLE:
+            self._execute(sql, parameters, prepare=prepare)
+        else:
+            # Between two syncs of a pipeline lies one transaction: one round trip for both.
+            with self.connection.pipeline():
+                self.connection.execute(self.enter, prepare=self.prepare)
+                self._execute(sql, parameters, prepare=prepare)
+        return self._cursor.fetchall() if self._cursor.description is not None else []
+
+    def one(self, sql: str, parameters: Sequence[Any]) -> Row | None:
+        """The first row of a statement, or None."""
+        if self.enter is not None:
+            found = self.rows(sql, parameters)
+            return found[0] if found else None
+        self._execute(sql, parameters, prepare=self.prepare)
+        return self._cursor.fetchone()
+
+    def script(self, sql: str) -> None:
+        """Several statements in one round trip; no parameters."""
+        self.connection.execute(sql, prepare=False)
+
+    def stream(self, sql: str, parameters: Sequence[Any]) -> Iterator[Row]:
+        """The rows one by one as the server sends them; draw them to the end or close the iterator."""
+        if self.enter is None or self.in_transaction:
+            yield from self._stream(sql, parameters)
+            return
+        self.script(f"BEGIN; {self.enter}")
+        try:
+            yield from self._stream(sql, parameters)
+        finally:
+            if not self.lost:
+                self.script("ROLLBACK")
+
+    def _stream(self, sql: str, parameters: Sequence[Any]) -> Iterator[Row]:
+        with self.connection.cursor(binary=True) as cursor:
+            yield from cursor.stream(sql, parameters)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether BEGIN was sent and no end."""
+        return self.pgconn.transaction_status != _IDLE
+
+    @property
+    def failed(self) -> bool:
+        """Whether the open transaction can only be rolled back."""
+        return self.pgconn.transaction_status == TransactionStatus.INERROR
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone."""
+        return self.connection.closed
+
+    def looks_alive(self) -> bool:
+        """False when the server has said something unasked while the connection was idle: mostly good-bye."""
+        try:
+            return not select.select([self.connection.fileno()], [], [], 0)[0]
+        except (OSError, ValueError, psycopg.Error):
+            return False
+
+    def close(self) -> None:
+        """Close the connection; never raises."""
+        try:
+            self.connection.close()
+        except (psycopg.Error, OSError):
+            pass
+
+
+class Pool:
+    """At most ``most`` links, made by ``connect`` when they are first needed."""
+
+    def __init__(self, connect: Callable[[], Link], least: int, most: int, wait: float) -> None:
+        self._connect = connect
+        self._least = least
+        self._most = most
+        self._wait = wait
+        self._idle: deque[Link] = deque()
+        self._open = 0
+        self._waiting = 0
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def take(self) -> Link:
+        """A link for this thread alone, given back by :meth:`give`. Raises StorageBusy, StorageClosed and what
+        connecting raises.
+        """
+        try:
+            link = self._idle.pop()
+        except IndexError:
+            return self._take_slowly()
+        if monotonic() - link.idle_since < _STALE or link.looks_alive():
+            return link
+        self.discard(link)
+        return self.take()
+
+    def give(self, link: Link) -> None:
+        """Take a link back. One that is lost or inside a transaction is closed."""
+        if self._closed or link.pgconn.transaction_status != _IDLE:
+            self.discard(link)
+            return
+        link.idle_since = monotonic()
+        self._idle.append(link)
+        if self._waiting:
+            with self._changed:
+                self._changed.notify()
+
+    def discard(self, link: Link) -> None:
+        """Close a link that was taken."""
+        link.close()
+        with self._changed:
+            self._open -= 1
+            self._changed.notify()
+
+    def drain(self) -> None:
+        """Close the idle links: after one was lost, the others may be too."""
+        while True:
+            try:
+                self.discard(self._idle.pop())
+            except IndexError:
+                return
+
+    def close_idle(self) -> None:
+        """Close links that have not been used for long, but for the least number."""
+        now = monotonic()
+        while len(self._idle) > self._least and now - self._idle[0].idle_since > _IDLE_LIMIT:
+            try:
+                self.discard(self._idle.popleft())
+            except IndexError:
+                return
+
+    def close(self) -> None:
+        """Close idle links now and the others as they come back; who waits for one gets StorageClosed."""
+        self._closed = True
+        self.drain()
+        with self._changed:
+            self._changed.notify_all()
+
+    @property
+    def size(self) -> int:
+        """Links open."""
+        return self._open
+
+    def links(self) -> list[Link]:
+        """The idle links, for a fork to keep untouched."""
+        return list(self._idle)
+
+    def _take_slowly(self) -> Link:
+        give_up = monotonic() + self._wait
+        with self._changed:
+            self._waiting += 1
+            try:
+                while True:
+                    if self._closed:
+                        raise StorageClosed("the storage is closed")
+                    try:
+                        return self._idle.pop()
+                    except IndexError:
+                        pass
+                    if self._open < self._most:
+                        self._open += 1
+                        break
+                    left = give_up - monotonic()
+                    if left <= 0:
+                        raise StorageBusy(
+                            f"all {self._most} connections were in use for longer than busy_timeout; see pool_max_size"
+                        )
+                    self._changed.wait(left)
+            finally:
+                self._waiting -= 1
+        try:
+            return self._connect()
+        except BaseException:
+            with self._changed:
+                self._open -= 1
+                self._changed.notify()
+            raise

@@ -1,0 +1,340 @@
+"""Transactions: the whole contract on one connection between BEGIN and COMMIT, savepoints inside, and snapshots.
+
+A :class:`Session` is one BEGIN on one connection. The transaction that began it and every savepoint in it share it:
+its mutex lets threads take turns, and its deadline ends them all.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from uuid import uuid4
+
+import psycopg
+
+from ...contract import CheckReport, Entry, Status, Transaction, check_isolation
+from ...errors import (
+    StorageError,
+    StorageReadOnly,
+    TransactionError,
+    TransactionExpired,
+    UniqueViolation,
+)
+from ...indexes import FieldIndex
+from . import care, physical
+from .driver_errors import translate, unknown_outcome
+from .pool import Link
+from .reading import Rows
+from .rows import Row, about
+from .uniques import UniqueIndexes
+from .writing import PostgresWrites
+
+if TYPE_CHECKING:
+    from .backend import PostgresStorageBackend
+
+T = TypeVar("T")
+
+_NOW: Final = "SELECT {now}"
+_CLAIM: Final = "SELECT {s}.storage_claim({t}, %s, %s, %s::bigint[], %s::bytea[])"
+
+#: Why a session that is over cannot be used.
+_ENDED: Final[dict[str, tuple[type[StorageError], str]]] = {
+    "expired": (TransactionExpired, "the transaction passed its time limit and was rolled back"),
+    "lost": (TransactionError, "the transaction was rolled back after an error"),
+    "cut": (TransactionError, "the connection of the transaction was lost; it was rolled back"),
+    "inherited": (TransactionError, "the transaction belongs to the process that forked this one"),
+    "finished": (TransactionError, "the transaction has ended"),
+}
+
+
+class Session:
+    """One BEGIN on one connection. ``release`` gets the session when it is over and gives the link back."""
+
+    def __init__(self, link: Link, *, writes: bool, timeout: float, release: Callable[[Session], None]) -> None:
+        self.link = link
+        self.writes = writes
+        self.deadline = time.monotonic() + timeout
+        self.mutex = threading.RLock()
+        self.state = "open"  # then one of _ENDED
+        self.depth = 0
+        self._release = release
+
+    def check(self) -> None:
+        """Raise unless the session is still open. The mutex is held."""
+        if self.state == "open" and time.monotonic() > self.deadline:
+            self.end("expired")
+        if self.state != "open":
+            kind, text = _ENDED[self.state]
+            raise kind(text)
+
+    def end(self, state: str) -> None:
+        """Roll back what is uncommitted and give the connection back. The mutex is held."""
+        self.state = state
+        try:
+            if not self.link.lost and self.link.in_transaction:
+                self.link.script("ROLLBACK")
+        except psycopg.Error:
+            self.link.close()  # the server rolls back by itself
+        finally:
+            self._release(self)
+
+    def commit(self) -> None:
+        """Commit, and give the connection back whatever comes of it. The mutex is held."""
+        try:
+            if self.link.failed:
+                raise TransactionError("the transaction has failed and was rolled back")
+            self.link.script("COMMIT")
+            self.state = "finished"
+        except psycopg.Error as error:
+            self.state = "lost"
+            if self.link.lost:
+                raise unknown_outcome() from error
+            raise translate(error, "commit") from error
+        finally:
+            self.end("finished" if self.state == "finished" else "lost")
+
+    def interrupt(self) -> None:
+        """Stop the statement that another thread is waiting for."""
+        try:
+            self.link.connection.cancel_safe(timeout=5)
+        except psycopg.Error:
+            pass
+
+    def expire(self) -> None:
+        """End it if its time is over, a running statement included."""
+        if self.state == "open" and time.monotonic() > self.deadline:
+            self.stop("expired")
+
+    def stop(self, state: str) -> None:
+        """End it from another thread."""
+        if not self.mutex.acquire(timeout=0.05):
+            self.interrupt()
+            self.mutex.acquire()
+        try:
+            if self.state == "open":
+                self.end(state)
+        finally:
+            self.mutex.release()
+
+    def failed(self, error: Exception, where: str = "") -> StorageError:
+        """Our error for one of psycopg's, after ending the session if the error took the transaction with it."""
+        if self.state == "open":
+            if time.monotonic() > self.deadline:
+                self.end("expired")
+                return TransactionExpired(_ENDED["expired"][1])
+            if self.link.lost:
+                self.end("cut")
+                return TransactionError(f"{_ENDED['cut'][1]}{f' ({where})' if where else ''}")
+            if self.link.failed:
+                self.end("lost")
+        return translate(error, where)
+
+
+class PostgresTransaction(PostgresWrites, Transaction):
+    """A transaction, a savepoint in one, or a snapshot."""
+
+    backend_name = "postgres"
+
+    def __init__(self, storage: PostgresStorageBackend, session: Session, *, read_only: bool, depth: int = 0) -> None:
+        self.id = f"tx_{uuid4().hex}"
+        self._storage = storage
+        self._place = storage._place
+        self._uniques = storage._uniques
+        self._session = session
+        self._read_only = read_only
+        self._depth = depth
+        self._finished = False
+        session.depth = depth
+        storage._transactions[self.id] = self
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_active(self) -> bool:
+        return not self._finished and self._session.state == "open" and self._session.depth >= self._depth
+
+    @property
+    def finished(self) -> bool:
+        return self._finished
+
+    def _check(self) -> None:
+        if self._finished:
+            raise TransactionError("the transaction has ended")
+        self._session.check()
+        if self._session.depth < self._depth:
+            raise TransactionError("the transaction around this savepoint has ended it")
+
+    def commit(self, id: str | None = None) -> None:
+        if id is not None:
+            return self._transaction(id).commit()
+        session = self._session
+        with session.mutex:
+            self._check()
+            self._finish()
+            if self._depth:
+                self._script(f"RELEASE savepoint_{self._depth}")
+                session.depth = self._depth - 1
+            else:
+                session.commit()
+        return None
+
+    def rollback(self, id: str | None = None) -> None:
+        if id is not None:
+            return self._transaction(id).rollback()
+        session = self._session
+        with session.mutex:
+            self._check()
+            self._finish()
+            if self._depth:
+                self._script(f"ROLLBACK TO savepoint_{self._depth}; RELEASE savepoint_{self._depth}")
+                session.depth = self._depth - 1
+            else:
+                session.end("finished")
+        return None
+
+    def _finish(self) -> None:
+        self._finished = True
+        self._storage._transactions.pop(self.id, None)
+
+    def _begin(self, read_only: bool, isolation: str, bound: bool) -> Transaction:
+        check_isolation(isolation)
+        session = self._session
+        with session.mutex:
+            self._check()
+            depth = session.depth + 1
+            self._script(f"SAVEPOINT savepoint_{depth}")
+            return PostgresTransaction(self._storage, session, read_only=read_only or self._read_only, depth=depth)
+
+    def _transaction(self, id: str) -> Transaction:
+        return self._storage._transaction(id)
+
+    def _script(self, sql: str) -> None:
+        try:
+            self._session.link.script(sql)
+        except psycopg.Error as error:
+            raise self._session.failed(error) from error
+
+    # -- reads -----------------------------------------------------------------------------------------------------
+
+    def _rows(self, statement: str, parameters: tuple[Any, ...]) -> Rows:
+        return self._run(self._place.sql(statement), parameters, True)
+
+    def _query_rows(self, sql: str, parameters: tuple[Any, ...]) -> Rows:
+        return self._run(sql, parameters, None)
+
+    def _run(self, sql: str, parameters: Sequence[Any], prepare: bool | None) -> Rows:
+        session = self._session
+        with session.mutex:
+            self._check()
+            try:
+                return session.link.rows(sql, parameters, prepare)
+            except psycopg.Error as error:
+                raise session.failed(error) from error
+
+    def _stream(self, sql: str, parameters: tuple[Any, ...]) -> Iterator[Row]:
+        session = self._session
+        with session.mutex:
+            self._check()
+            try:
+                # One by one would need a cursor in the server, as the transaction must not be cancelled.
+                yield from session.link.rows(sql, parameters, None)
+            except psycopg.Error as error:
+                raise session.failed(error) from error
+
+    # -- writes ----------------------------------------------------------------------------------------------------
+
+    def _call(self, statement: str, parameters: tuple[Any, ...], named: bool = False) -> Any:
+        session = self._session
+        with session.mutex:
+            self._check_writable()
+            try:
+                return session.link.rows(self._place.sql(statement), parameters)[0][0]
+            except psycopg.Error as error:
+                raise session.failed(error, about(*parameters[:2]) if named else "") from error
+
+    def _check_writable(self) -> None:
+        self._check()
+        if self._read_only or not self._session.writes:
+            raise StorageReadOnly("a read-only transaction cannot write")
+
+    def _steps(self, work: Callable[[PostgresTransaction], T]) -> T:
+        session = self._session
+        with session.mutex:
+            self._check_writable()
+            self._script("SAVEPOINT step")
+            try:
+                result = work(self)
+            except BaseException:
+                if session.state == "open":
+                    self._script("ROLLBACK TO step; RELEASE step")
+                raise
+            self._script("RELEASE step")
+            return result
+
+    # -- for work in steps -----------------------------------------------------------------------------------------
+
+    def run(self, statement: str, parameters: Sequence[Any]) -> Rows:
+        """The rows of a statement that is not worth preparing."""
+        return self._run(self._place.sql(statement), parameters, False)
+
+    def script(self, sql: str) -> None:
+        """Several statements in one round trip."""
+        with self._session.mutex:
+            self._check()
+            self._script(sql)
+
+    def copy(self, statement: str, types: Sequence[str], rows: Sequence[Row]) -> None:
+        """Send rows by COPY in binary."""
+        session = self._session
+        with session.mutex:
+            self._check()
+            try:
+                with session.link.connection.cursor().copy(statement) as copy:
+                    copy.set_types(types)
+                    write = copy.write_row
+                    for row in rows:
+                        write(row)
+            except psycopg.Error as error:
+                raise session.failed(error) from error
+
+    def now(self) -> int:
+        """The server's clock in UTC milliseconds."""
+        return int(self._rows(_NOW, ())[0][0])
+
+    def claim(self, namespace: str, key: str, entry: Entry) -> None:
+        """Give the entry's values of unique indexes to it. Raises UniqueViolation."""
+        known: UniqueIndexes = self._find_uniques(namespace)
+        ids, prints = known.prints(entry)
+        if not self.run(_CLAIM, (namespace, key, ids, prints))[0][0]:
+            raise UniqueViolation(f"a unique index already holds these values ({about(namespace, key)})")
+
+    @property
+    def index_prefix(self) -> str:
+        """What the names of PostgreSQL's indexes of this schema and tenant begin with."""
+        return physical.prefix(self._place)
+
+    def build_index(self, sql_name: str, namespace: str, index: FieldIndex) -> bool:
+        """Build PostgreSQL's index; False where the role may not, which costs speed alone."""
+        session = self._session
+        with session.mutex:
+            self._check_writable()
+            self._script("SAVEPOINT building")
+            try:
+                physical.build(session.link, self._place, sql_name, namespace, index)
+            except psycopg.errors.InsufficientPrivilege:
+                self._script("ROLLBACK TO building; RELEASE building")
+                return False
+            except psycopg.Error as error:
+                raise session.failed(error, f"index of namespace {namespace!r}") from error
+            self._script("RELEASE building")
+            return True
+
+    # -- care ------------------------------------------------------------------------------------------------------
+
+    def get_status(self) -> Status:
+        return care.status(self._storage, self._rows)
+
+    def check(self) -> CheckReport:
+        return care.check(self._storage, self)
