@@ -18,5 +18,3 @@ class TestPostgres(StorageContract):
             return PostgresStorageBackend(postgres_schemas.url, schema=postgres_schemas.new(), **options)
 
         return open_new
-
-

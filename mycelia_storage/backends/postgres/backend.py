@@ -449,7 +449,6 @@ class PostgresStorageBackend(PostgresWrites):
         return f"PostgresStorageBackend({self.address!r}, schema={self.settings.schema!r})"
 
 
-
 def _shown(parameters: Mapping[str, Any]) -> str:
     """An address for messages: no password."""
     host, port = parameters.get("host") or parameters.get("hostaddr") or "the default host", parameters.get("port")

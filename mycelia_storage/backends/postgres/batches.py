@@ -277,5 +277,3 @@ def _restore_chunk(steps: PostgresTransaction, chunk: dict[tuple[str, str], Entr
     for (name, key), entry in chunk.items():
         if spaces[name][1]:
             steps.claim(name, key, entry)
-
-

@@ -88,7 +88,9 @@ def is_lost(error: Exception, connection: psycopg.Connection[object]) -> bool:
 def unknown_outcome(error: Exception, about: str = "") -> CommitUnknown:
     """The error for a write whose connection was lost before its answer came."""
     where = f" ({about})" if about else ""
-    return CommitUnknown(f"the connection was lost before the commit was confirmed; it may or may not have happened{where}")
+    return CommitUnknown(
+        f"the connection was lost before the commit was confirmed; it may or may not have happened{where}"
+    )
 
 
 def cannot_connect(error: Exception, address: str) -> StorageError:

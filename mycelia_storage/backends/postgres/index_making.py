@@ -98,5 +98,3 @@ def _number(steps: PostgresTransaction) -> int:
 def _is_unique(declaration: str) -> bool:
     index = index_from_json(orjson.loads(declaration))
     return isinstance(index, FieldIndex) and index.unique
-
-

@@ -78,9 +78,7 @@ def prepare(link: Link, schema: str, migrate: bool, partitions: int, address: st
     except psycopg.Error as error:
         raise translate(error, f"opening schema {schema!r}") from error
     if version > NEWEST_VERSION:
-        raise SchemaTooNew(
-            f"schema {schema!r} at {address} has version {version}; this library knows {NEWEST_VERSION}"
-        )
+        raise SchemaTooNew(f"schema {schema!r} at {address} has version {version}; this library knows {NEWEST_VERSION}")
     if not migrate:
         raise MigrationError(
             f"schema {schema!r} at {address} has version {version} and needs {NEWEST_VERSION}; run: "

@@ -163,5 +163,3 @@ def _read_option(name: str, text: str, kind: str) -> Any:
         return float(text) if kind.startswith("float") else text
     except (KeyError, ValueError):
         raise InvalidConfig(f"option {name!r} in the url has no good value") from None
-
-

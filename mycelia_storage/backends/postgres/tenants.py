@@ -57,8 +57,7 @@ def confine(link: Link, place: Place, may_change: bool) -> None:
 
 def _guard(link: Link, place: Place, role: str, tables: list[str], may_change: bool) -> None:
     orders = [
-        f"ALTER TABLE {quote_name(place.schema)}.{quote_name(name)} ENABLE ROW LEVEL SECURITY,"
-        " FORCE ROW LEVEL SECURITY"
+        f"ALTER TABLE {quote_name(place.schema)}.{quote_name(name)} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
         for name in tables
     ]
     refusal = (

@@ -338,5 +338,3 @@ class PostgresTransaction(PostgresWrites, Transaction):
 
     def check(self) -> CheckReport:
         return care.check(self._storage, self)
-
-

@@ -258,5 +258,3 @@ class PostgresWrites(PostgresReads):
 
 def _is_bytes(value: Any) -> bool:
     return isinstance(value, bytes | bytearray | memoryview)
-
-
