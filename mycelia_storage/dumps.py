@@ -24,13 +24,14 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 import orjson
 
 from .contract import Entry, StorageBackend
-from .errors import InvalidInput, NamespaceNotFound, StorageError
+from .errors import InvalidInput, NamespaceNotFound, StorageError, StorageFull
 from .indexes import Index, index_from_json, index_to_json
 
 FORMAT: Final = "mycelia-storage-dump"
@@ -135,7 +136,8 @@ def write_dump(
     except BaseException as error:
         partial.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise StorageError(f"the backup to {str(target)!r} failed: {error}") from error
+            kind = StorageFull if error.errno == ENOSPC else StorageError
+            raise kind(f"the backup to {str(target)!r} failed: {error}") from error
         raise
 
 

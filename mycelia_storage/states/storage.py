@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from ..clock import HybridClock
 from ..contract import Status, Transaction
+from ..dumps import write_dump
 from ..errors import StorageBusy, StorageClosed, TransactionError, TransactionExpired
 from .draft import Draft
-from .dump_file import write_dump
 from .settings import StateSettings
 from .state import State
 from .transactions import StateTransaction, Work
@@ -200,7 +200,7 @@ class StateStorage(StateWrites):
         claim.start(inf)
         snapshot = StateTransaction(Work(self, self._state(), claim, read_only=True), read_only=True)
         try:
-            write_dump(snapshot, path, overwrite, progress)
+            write_dump(snapshot, path, overwrite=overwrite, progress=progress)
         finally:
             snapshot._work.let_go()
 
