@@ -231,6 +231,14 @@ class _Observed:
     optimize = _observed(StorageBackend.optimize)
     close = _observed(StorageBackend.close)
 
+    _run_transaction: Any = _observed(StorageBackend.run_transaction)  # type: ignore[arg-type]
+
+    def run_transaction(self, function: Callable[..., R], *args: Any, attempts: int = 10, **kwargs: Any) -> R:
+        def observed(tx: Transaction) -> R:
+            return function(self._wrap(tx), *args, **kwargs)
+
+        return cast(R, self._run_transaction(observed, attempts=attempts))
+
     # What the contract's own methods and copies use of each other; not calls of a user.
 
     def _begin(self, read_only: bool, isolation: str, bound: bool) -> Transaction:

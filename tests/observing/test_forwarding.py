@@ -41,7 +41,13 @@ FORWARDED = [(StorageBackend, ObservedStorage, name) for name in public_methods(
 ]
 
 
-@pytest.mark.parametrize(("contract", "observed", "name"), FORWARDED, ids=lambda item: getattr(item, "__name__", item))
+#: run_transaction forwards a function of its own, that has the transaction observed.
+FORWARDED_AS_GIVEN = [case for case in FORWARDED if case[2] != "run_transaction"]
+
+
+@pytest.mark.parametrize(
+    ("contract", "observed", "name"), FORWARDED_AS_GIVEN, ids=lambda item: getattr(item, "__name__", item)
+)
 def test_every_method_is_forwarded_and_observed(
     contract: type[StorageBackend], observed: Callable[..., StorageBackend], name: str
 ) -> None:
@@ -154,6 +160,20 @@ def test_an_exception_in_a_block_is_seen_as_its_rollback(storage: ObservedStorag
         raise LookupError
     assert recorder.operations == ["transaction", "set", "rollback"]
     assert not storage.has("a")
+
+
+def test_a_function_run_in_a_transaction_gets_an_observed_one(storage: ObservedStorage, recorder: Recorder) -> None:
+    def work(tx: StorageBackend, value: int, *, key: str) -> int:
+        return tx.set(key, value)
+
+    version = storage.run_transaction(work, 7, key="k")
+    assert storage.get_entry("k")[2:5:2] == (7, version)  # type: ignore[index]
+    with storage.transaction() as tx:
+        tx.run_transaction(work, 8, key="k")
+    assert recorder.operations == [
+        *("set", "run_transaction", "get_entry"),
+        *("transaction", "set", "run_transaction", "commit"),
+    ]
 
 
 def test_a_scan_is_one_call_to_its_end(storage: ObservedStorage, recorder: Recorder) -> None:
