@@ -26,8 +26,9 @@ from typing import Final, Self
 
 from ..contract import Entry, NamespaceInfo, StorageBackend
 from ..errors import CursorExpired, NamespaceNotEmpty, NamespaceNotFound, TransactionExpired
+from ..indexes import Index
 from ..names import Namespace, check_namespace
-from .change_news import read_news
+from .change_news import News, read_news
 from .entries import Wanted, bounded_wanted, difference, send_wanted, still_differing
 from .places import COPIES_NAMESPACE, Place, Places
 from .reports import CopyReport, Findings
@@ -177,7 +178,7 @@ class Follower:
         place.done = True
         with self._destination.transaction() as tx:
             self._places.save(place, tx)
-        self._copy_indexes(self._snapshots.current(), place)
+        self._copy_indexes(self._snapshots.read(lambda snapshot: snapshot.list_indexes(place.namespace)), place)
 
     def _send_page(self, tx: StorageBackend, place: Place, page: list[Entry]) -> None:
         last = page[-1].key
@@ -207,9 +208,9 @@ class Follower:
         for (namespace, key), problem in sent.problems.items():
             self._findings.key(namespace, key, problem)
 
-    def _copy_indexes(self, snapshot: StorageBackend, place: Place) -> None:
+    def _copy_indexes(self, wanted: dict[str, Index], place: Place) -> None:
         before = list(place.indexes)
-        problems = copy_indexes(snapshot, self._destination, place)
+        problems = copy_indexes(wanted, self._destination, place)
         if place.indexes != before:
             self._places.save(place, self._destination)
         for name, problem in problems.items():
@@ -253,27 +254,13 @@ class Follower:
         most = ROUND_CHANGES
         while True:
             try:
-                return self._one_round(survey, most)
+                news, new = self._read_round(survey, most)
+                break
             except TransactionExpired:
                 if most < 10:
                     raise
                 most //= 10
-
-    def _one_round(self, survey: bool, most: int) -> tuple[int, bool]:
-        snapshot = self._snapshots.renew()
-        cursors = {name: p.cursor for name, p in self._places.open.items() if p.cursor is not None}
-        news = read_news(snapshot, cursors, together=self._names is None, most=most)
-        again = {
-            name: None if self._mirror else self._findings.versions[name]
-            for name in islice(self._findings.keys, _RETRIED)
-        }
-        wanted = (
-            Wanted(name, key, snapshot.get_entry(key, namespace=name), through)
-            for (name, key), through in {**again, **news.keys}.items()
-        )
-        for batch in bounded_wanted(wanted):
-            self._apply(batch)
-        begun = [self._begin(info) for info in self._survey(snapshot, news.lost)] if survey else []
+        begun = [self._begin(info) for info in new]
         for name, through in news.cleared.items():
             if name in self._places.open:
                 self._clear(self._places.open[name], through)
@@ -288,6 +275,24 @@ class Follower:
         complete = not (news.more or news.cleared or begun or news.lost)
         self._settled = complete and survey
         return len(news.keys) + len(news.cleared) + len(begun), complete
+
+    def _read_round(self, survey: bool, most: int) -> tuple[News, list[NamespaceInfo]]:
+        """What a round does with one snapshot: the changed keys, and with ``survey`` a look at the namespaces."""
+        snapshot = self._snapshots.renew()
+        cursors = {name: p.cursor for name, p in self._places.open.items() if p.cursor is not None}
+        news = read_news(snapshot, cursors, together=self._names is None, most=most)
+        through: dict[tuple[str, str], int | None] = {}
+        if survey:  # what differed before is tried again
+            for name in islice(self._findings.keys, _RETRIED):
+                through[name] = None if self._mirror else self._findings.versions[name]
+        through.update(news.keys)
+        wanted = (
+            Wanted(name, key, snapshot.get_entry(key, namespace=name), version)
+            for (name, key), version in through.items()
+        )
+        for batch in bounded_wanted(wanted):
+            self._apply(batch)
+        return news, self._survey(snapshot, news.lost) if survey else []
 
     def _apply(self, batch: list[Wanted]) -> None:
         with self._destination.transaction() as tx:
@@ -340,7 +345,7 @@ class Follower:
                 lost.add(name)
             else:
                 self._describe(info._replace(track_changes=place.tracked), place)
-                self._copy_indexes(snapshot, place)
+                self._copy_indexes(snapshot.list_indexes(name), place)
         return new
 
     def _describe(self, info: NamespaceInfo, place: Place) -> None:
