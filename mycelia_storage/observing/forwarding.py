@@ -231,7 +231,7 @@ class _Observed:
     optimize = _observed(StorageBackend.optimize)
     close = _observed(StorageBackend.close)
 
-    _run_transaction: Any = _observed(StorageBackend.run_transaction)  # type: ignore[arg-type]
+    _run_transaction: Any = _observed(StorageBackend.run_transaction)
 
     def run_transaction(self, function: Callable[..., R], *args: Any, attempts: int = 10, **kwargs: Any) -> R:
         def observed(tx: Transaction) -> R:
