@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from ..contract import Entry, NamespaceInfo, StorageBackend
-from ..errors import CursorExpired, NamespaceNotEmpty, NamespaceNotFound, TransactionExpired
+from ..errors import CursorExpired, NamespaceNotEmpty, NamespaceNotFound, StorageBusy, TransactionExpired
 from ..indexes import Index
 from ..names import Namespace, check_namespace
 from .change_news import News, read_news
@@ -80,6 +80,8 @@ class Follower:
         self._compared: dict[str, int] = {}
         self._uncompared: dict[str, Place] = {}
         self._described: dict[str, NamespaceInfo] = {}
+        self._unfinished: list[Place] = []
+        self._finishing = False
         self._written = self._removed = 0
         self._verified = False
         self._settled = False
@@ -107,10 +109,9 @@ class Follower:
         begun = [self._begin(info) for info in infos]
         for place in list(self._places.found.values()):  # deleted since the copy was interrupted
             self._delete(place)
-        for place in begun:
-            self._passed += place.passed
-            if not place.done:
-                self._copy_place(place)
+        self._passed = sum(place.passed for place in begun)
+        self._unfinished += [place for place in begun if not place.done]
+        self._finish_places()
         self._step()
 
     def _infos(self, snapshot: StorageBackend) -> list[NamespaceInfo]:
@@ -149,6 +150,7 @@ class Follower:
             place.indexes, place.metadata = found.indexes, found.metadata
         self._uncompared[info.name] = place
         self._findings.place(info.name, "namespace", None)
+        self._described.pop(info.name, None)
         with self._destination.transaction() as tx:
             self._findings.place(info.name, "metadata", describe(info, tx, place))
             self._places.save(place, tx)
@@ -164,15 +166,33 @@ class Follower:
             return False
         return True
 
+    def _finish_places(self) -> None:
+        """Copy what has been begun. A round on the way may begin more; it leaves them to the loop here."""
+        if self._finishing:
+            return
+        self._finishing = True
+        try:
+            while self._unfinished:
+                self._copy_place(self._unfinished[0])
+                del self._unfinished[0]
+        finally:
+            self._finishing = False
+
+    def _is_open(self, place: Place) -> bool:
+        """Whether the place still counts: it was neither begun anew nor deleted."""
+        return self._places.open.get(place.namespace) is place
+
     def _copy_place(self, place: Place) -> None:
         """Every entry after the place's key, and the indexes. Surplus of the copy itself is deleted on the way."""
-        while page := self._snapshots.page(place.namespace, place.after):
+        while self._is_open(place) and (page := self._snapshots.page(place.namespace, place.after)):
             with self._destination.transaction() as tx:
                 self._send_page(tx, place, page)
                 self._places.save(place, tx)
             self._passed += len(page)
             self._step()
             self._follow_along()
+        if not self._is_open(place):
+            return
         if place.surplus:
             self._remove_surplus(place, place.after)
         place.done = True
@@ -243,9 +263,15 @@ class Follower:
                 return followed
 
     def follow(self, stop: Callable[[], bool]) -> None:
-        """Follow the source until ``stop()`` says so; it is asked between rounds, at least every tenth of a second."""
+        """Follow the source until ``stop()`` says so; it is asked between rounds, many times a second when it is quiet.
+
+        A storage that is busy is waited for.
+        """
         while not stop():
-            followed, settled = self._round(survey=time.monotonic() - self._surveyed > _SURVEY_INTERVAL)
+            try:
+                followed, settled = self._round(survey=time.monotonic() - self._surveyed > _SURVEY_INTERVAL)
+            except StorageBusy:  # a round that was broken off is made again
+                continue
             if settled and not followed:
                 self._source._wait_for_commit(_IDLE)
 
@@ -268,11 +294,11 @@ class Follower:
             if name in self._places.open and name not in news.lost:
                 self._places.open[name].cursor = cursor
         begun += [place for name in news.lost if (place := self._begin_again(name))]
-        for place in begun:
-            self._copy_place(place)
+        self._unfinished += begun
+        self._finish_places()
         if news.keys or news.cleared or begun:
             self._places.save_cursor(self._destination)
-        complete = not (news.more or news.cleared or begun or news.lost)
+        complete = not (news.more or news.cleared or begun or news.lost or self._unfinished)
         self._settled = complete and survey
         return len(news.keys) + len(news.cleared) + len(begun), complete
 
@@ -390,7 +416,7 @@ class Follower:
     def _verify_place(self, place: Place) -> None:
         name = place.namespace
         self._uncompared.pop(name, None)
-        if self._places.open.get(name) is not place:
+        if not self._is_open(place):
             return
         self._compared[name] = 0
         others: Iterator[Entry] = self._destination.scan(namespace=name)
