@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from weakref import WeakSet
 
 from ...errors import BackendUnavailable, StorageClosed, StorageError, StorageReadOnly, TransactionError
+from . import forks
 from .driver_errors import translate
 from .settings import RocksDBSettings
 
@@ -72,6 +73,7 @@ class Database:
     def __init__(self, settings: RocksDBSettings) -> None:
         access = rocksdict.AccessType.read_only(False) if settings.read_only else rocksdict.AccessType.read_write()
         self._settings = settings
+        forks.begin_use()
         #: Why a write failed. RocksDB refuses every later one until it is opened anew.
         self.failure: StorageError | None = None
         # A traceback that somebody keeps may hold any of these, and the folder is unlocked only when all are gone.

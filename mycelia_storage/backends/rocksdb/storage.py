@@ -34,8 +34,7 @@ from .view import View
 
 _CLOSED: Final = "the storage is closed"
 _IN_CHILD: Final = (
-    "this storage was opened before a fork and stays the parent's: RocksDB serves one process;"
-    " open one in the child after the parent has closed its own"
+    "this storage was opened before a fork and stays the parent's: RocksDB serves one process, and not the child of one"
 )
 
 #: How far ahead of the newest version the stored bound for versions is set, in microseconds.
