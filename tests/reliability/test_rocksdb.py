@@ -99,4 +99,3 @@ def test_the_folder_of_somebody_else(tmp_path: Path, server: ForkServer, read_on
     RocksDBStorageBackend(path).close()
     found = server.run("rocksdb_children:without_privileges", path=str(path), read_only=read_only)
     assert found == ["StorageReadOnly"]
-

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from heapq import merge
+
 from ...contract import Change, Entry
 from ...errors import StorageError
 from ...indexes import Index

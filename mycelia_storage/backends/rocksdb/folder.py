@@ -12,7 +12,15 @@ from typing import Final
 
 import orjson
 
-from ...errors import ForeignDatabase, InvalidConfig, SchemaTooNew, StorageCorrupt, StorageError, StorageFull, StorageReadOnly
+from ...errors import (
+    ForeignDatabase,
+    InvalidConfig,
+    SchemaTooNew,
+    StorageCorrupt,
+    StorageError,
+    StorageFull,
+    StorageReadOnly,
+)
 from .layout import FORMAT
 
 MARK: Final = "mycelia-storage.json"

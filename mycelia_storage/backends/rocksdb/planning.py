@@ -175,9 +175,7 @@ def _ordered(space: RocksDBSpace, plan: Plan | None, order: Sort) -> _Ordered | 
     return None
 
 
-def _in_index_order(
-    space: RocksDBSpace, ordered: _Ordered, condition: Filter | None, order: Sort
-) -> Iterator[Entry]:
+def _in_index_order(space: RocksDBSpace, ordered: _Ordered, condition: Filter | None, order: Sort) -> Iterator[Entry]:
     """The entries run by run of the sort's first field; a run is put in order by all of the sort's fields."""
     start = len(ordered.prefix)
 

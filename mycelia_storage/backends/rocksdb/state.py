@@ -153,9 +153,7 @@ class RocksDBState(State):
                 return found
         return super().select(namespace, condition, order)
 
-    def _items(
-        self, namespace: str, low: str | None, high: str | None, reverse: bool
-    ) -> Iterator[tuple[bytes, bytes]]:
+    def _items(self, namespace: str, low: str | None, high: str | None, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
         prefix = layout.prefix("e", namespace)
         first = prefix if low is None else prefix + low.encode()
         return self.view.items(first, layout.after(prefix) if high is None else prefix + high.encode(), reverse)
