@@ -278,6 +278,13 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
         assert before == (sorted(each.name for each in folder.iterdir()) if folder.is_dir() else file.read_text())
 
 
+def test_a_folder_whose_first_opening_was_killed_is_ours(path: Path) -> None:
+    path.mkdir()
+    (path / f".{MARK}.123").write_bytes(b"{")
+    with RocksDBStorageBackend(path) as storage:
+        storage.set("k", 1)
+
+
 def test_a_folder_of_a_newer_version_is_left_alone(path: Path) -> None:
     RocksDBStorageBackend(path).close()
     mark = orjson.loads((path / MARK).read_bytes())
