@@ -64,7 +64,11 @@ class SingleCalls(StateStorage):
         if last > bound:
             bound = last + _CLOCK_AHEAD
             rows.append((layout.CLOCK, layout.NUMBER.pack(bound)))
-        self._db.write(((prefix, layout.after(prefix)) for prefix in wiped), rows)
+        try:
+            self._db.write(((prefix, layout.after(prefix)) for prefix in wiped), rows)
+        except StorageError:
+            self._plain.clear()  # the next write goes the long way, which opens the database anew
+            raise
         self._versions_below = bound
 
     def _fetch_row(self, namespace: str, key: str) -> bytes | None:
@@ -76,6 +80,7 @@ class SingleCalls(StateStorage):
     def _failed(self, error: Exception, namespace: str, key: str, *, committing: bool = False) -> StorageError:
         self.check_open()
         about = f"key {key!r} in namespace {namespace!r}"
+        self._plain.clear()
         return self._db.failed(error, about) if committing else translate(error, about)
 
     def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
@@ -132,13 +137,15 @@ class SingleCalls(StateStorage):
         name, key = check_namespace(namespace), check_key(key)
         stored, text = encode_value(value), encode_metadata(metadata)
         if ttl is None and self._lock.acquire(False):
-            # Nobody writes, and nobody begins to while the lock is held, which is as long as this one write takes.
+            # While the lock is held, which is as long as this one write takes, nobody begins to write. A thread that
+            # has a transaction open finds the turn taken, by itself.
             try:
-                space = self._plain_space(name)
-                if space is not None:
+                space = self._plain.get(name) or self._find_plain(name)
+                if space is not None and self._turn.is_free:
                     full = space.entries + key.encode()
                     old = self._fetch(full)
-                    now = time.time_ns() // 1_000_000
+                    clock = time.time_ns() // 1_000
+                    now = clock // 1_000
                     if old is None:
                         kind, actual, created_at = 0, 0, now
                     else:
@@ -148,7 +155,7 @@ class SingleCalls(StateStorage):
                             raise KeyExists(name, key)
                         if if_version is not None and check_version(if_version) != actual:
                             raise VersionConflict(name, key, if_version, actual)
-                        version = self.clock.tick()
+                        version = self.clock.tick(clock)
                         if text is None and stored.__class__ is str:
                             row = HEADER.pack(JSON, version, created_at, now, 0, 0) + stored.encode()
                         else:
@@ -174,8 +181,8 @@ class SingleCalls(StateStorage):
         name, key = check_namespace(namespace), check_key(key)
         if if_version is None and self._lock.acquire(False):
             try:
-                space = self._plain_space(name)
-                if space is not None:
+                space = self._plain.get(name) or self._find_plain(name)
+                if space is not None and self._turn.is_free:
                     existed = self._delete_plainly(space, key)
                     if existed is not None:
                         return existed
@@ -183,13 +190,6 @@ class SingleCalls(StateStorage):
                 self._lock.release()
         check_version(if_version)
         return self._write(lambda draft: draft.remove(name, key, if_version))
-
-    def _plain_space(self, name: str) -> PlainSpace | None:
-        """The namespace if the calling thread may write to it at once and there is no index or log to mind."""
-        # A thread that has a transaction open finds its own turn taken; one whose transaction expired unnoticed, too.
-        if not self._turn.is_free or self._db.failure is not None:
-            return None
-        return self._plain.get(name) or self._find_plain(name)
 
     def _delete_plainly(self, space: PlainSpace, key: str) -> bool | None:
         """Delete an entry; whether it existed, or None where it has an expiry to mind."""
@@ -213,7 +213,7 @@ class SingleCalls(StateStorage):
         space.stored += more
 
     def _find_plain(self, name: str) -> PlainSpace | None:
-        if self.is_closed or self._db.is_read_only:
+        if self.is_closed or self._db.is_read_only or self._db.failure is not None:
             return None
         space = RocksDBSpace.load(name, View(self._db))
         if space is None or space.tracked or space.indexes:
