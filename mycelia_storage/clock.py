@@ -24,10 +24,11 @@ class HybridClock:
         """The highest version ticked or observed so far."""
         return self._last
 
-    def tick(self) -> int:
-        """The next version, above every one ticked or observed before."""
+    def tick(self, now: int | None = None) -> int:
+        """The next version, above every one ticked or observed before. ``now``: microseconds, if just read."""
         with self._lock:
-            now = time.time_ns() // 1000
+            if now is None:
+                now = time.time_ns() // 1000
             if now <= self._last:
                 now = self._last + 1
             self._last = now

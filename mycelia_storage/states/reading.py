@@ -13,7 +13,7 @@ from ..errors import InvalidInput, InvalidKey
 from ..filters import FilterInput, SortInput, parse_filter, parse_sort
 from ..indexes import Index
 from ..names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
-from ..patterns import compile_pattern, literal_prefix, prefix_end
+from ..patterns import check_pattern, compile_pattern, is_prefix_pattern, literal_prefix, prefix_end
 from ..values import decode_value
 from .state import State
 
@@ -57,7 +57,8 @@ class StateReads(StorageBackend):
     ) -> list[str]:
         name = check_namespace(namespace)
         check_page(limit, offset)
-        matches = None if pattern is None else compile_pattern(pattern)
+        # Of a prefix the range alone decides.
+        matches = None if pattern is None or is_prefix_pattern(check_pattern(pattern)) else compile_pattern(pattern)
         low, high = _range("" if pattern is None else literal_prefix(pattern), None, None, after, False)
         keys = self._state().live_keys(name, low, high)
         found = keys if matches is None else filter(matches, keys)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from mycelia_storage.backends.rocksdb import RocksDBStorageBackend
-from mycelia_storage.errors import ForeignDatabase
 
 from .forkserver import Talk
 from .kill_campaign import CYCLES_PER_FILE, Campaign, Violation, _spin, main
@@ -66,16 +65,12 @@ class RocksDBCampaign(Campaign):
             child.kill()
             child.lines()
         self._judge_pair(path, f"{where}, source")
-        whole = 0
-        for target in targets.iterdir():
-            try:
-                self._judge_pair(target, f"{where}, {target.name}")
-                whole += 1
-            except ForeignDatabase:
-                self.seen["checkpoints cut off, and refused"] += 1
+        whole = [target for target in targets.iterdir() if not target.name.startswith(".")]
         if not whole:
-            raise Violation(f"{where}: the finished checkpoint does not open")
-        self.seen["checkpoints found whole"] += whole
+            raise Violation(f"{where}: the finished checkpoint is gone")
+        for target in whole:
+            self._judge_pair(target, f"{where}, checkpoint {target.name}")
+        self.seen["checkpoints found whole"] += len(whole)
         self.seen["checkpoints killed"] += 1
         shutil.rmtree(targets)
 

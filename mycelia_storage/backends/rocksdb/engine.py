@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from weakref import WeakSet
 
 from ...errors import BackendUnavailable, StorageClosed, StorageError, StorageReadOnly, TransactionError
+from . import forks
 from .driver_errors import translate
 from .settings import RocksDBSettings
 
@@ -72,6 +73,8 @@ class Database:
     def __init__(self, settings: RocksDBSettings) -> None:
         access = rocksdict.AccessType.read_only(False) if settings.read_only else rocksdict.AccessType.read_write()
         self._settings = settings
+        self.is_read_only = settings.read_only
+        forks.begin_use()
         #: Why a write failed. RocksDB refuses every later one until it is opened anew.
         self.failure: StorageError | None = None
         # A traceback that somebody keeps may hold any of these, and the folder is unlocked only when all are gone.
@@ -225,7 +228,7 @@ class Cursor:
                 high = page[-1][0]
             else:
                 low = page[-1][0] + b"\0"
-            size = min(size * 8, _FULL_PAGE)
+            size = min(size * 4, _FULL_PAGE)
 
     def release(self) -> None:
         """Hold nothing any longer."""
@@ -246,12 +249,13 @@ class Cursor:
                 else:
                     rows.seek(low)
                     step = rows.next
-                while rows.valid() and low <= (key := rows.key()) < high:
-                    page.append((key, rows.value()))
-                    if len(page) == size:
+                valid, key_here, value_here = rows.valid, rows.key, rows.value
+                for _ in range(size):
+                    if not valid() or not low <= (key := key_here()) < high:
+                        rows.status()
                         return page
+                    page.append((key, value_here()))
                     step()
-                rows.status()
         except Exception as error:
             raise translate(error) from error
         return page

@@ -40,7 +40,7 @@ def prepare_folder(path: str, read_only: bool) -> None:
         if folder.exists() and not folder.is_dir():
             raise ForeignDatabase(f"{path!r} is a file; a RocksDB storage is a folder")
         if not (folder / MARK).exists():
-            if folder.exists() and any(folder.iterdir()):
+            if folder.exists() and any(not _is_unfinished(file) for file in folder.iterdir()):
                 raise ForeignDatabase(f"the folder {path!r} holds files of another application")
             if read_only:
                 raise InvalidConfig(f"no storage at {path!r} to open read-only")
@@ -57,6 +57,11 @@ def prepare_folder(path: str, read_only: bool) -> None:
             raise StorageCorrupt(f"the database in {path!r} has lost its file {_CURRENT}")
         if read_only:
             raise InvalidConfig(f"the storage at {path!r} was never written; there is nothing to read")
+
+
+def _is_unfinished(file: Path) -> bool:
+    """Whether it is a mark that somebody began to write."""
+    return file.name.startswith(f".{MARK}.")
 
 
 def check_room(path: str) -> None:

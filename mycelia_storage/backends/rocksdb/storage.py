@@ -1,67 +1,38 @@
-"""The RocksDB storage: an open database, the caches of what each write needs, and the short ways of single calls."""
+"""The RocksDB storage: an open database, its states, and care for it."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from struct import Struct
+from secrets import token_hex
+from shutil import rmtree
 from typing import Any, Final
 
-from ...contract import Entry, Status, check_ttl, check_version
+from ...contract import Status
 from ...errors import (
     InvalidInput,
-    KeyExists,
     StorageClosed,
     StorageError,
     StorageReadOnly,
-    VersionConflict,
 )
-from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_keys, check_namespace
-from ...states.state import Row, State, now_ms
-from ...states.storage import StateStorage
+from ...names import DEFAULT_NAMESPACE
+from ...states.state import State
 from ...states.turn import Claim, WriterTurn
-from ...values import encode_metadata, encode_value
 from . import folder, forks, layout
-from .driver_errors import translate
 from .engine import Database, Frozen
-from .layout import EXPIRES, HEADER, HEADER_SIZE, JSON
 from .settings import RocksDBSettings
-from .space import RocksDBSpace
+from .single_calls import PlainSpace, SingleCalls
 from .state import RocksDBState
 from .view import View
 
 _CLOSED: Final = "the storage is closed"
 _IN_CHILD: Final = (
-    "this storage was opened before a fork and stays the parent's: RocksDB serves one process;"
-    " open one in the child after the parent has closed its own"
+    "this storage was opened before a fork and stays the parent's: RocksDB serves one process, and not the child of one"
 )
 
-#: How far ahead of the newest version the stored bound for versions is set, in microseconds.
-_CLOCK_AHEAD: Final = 10_000_000
 
-#: What a set needs of the row before: kind, version, created_at.
-_OF_THE_OLD: Final = Struct(">BQQ")
-
-#: Namespaces whose counters are at hand for the short way of ``set``.
-_MOST_PLAIN: Final = 4_096
-
-
-class PlainSpace:
-    """A namespace that tracks no changes and has no index: what a set there has to know."""
-
-    __slots__ = ("counters", "entries", "log_length", "name", "stored")
-
-    def __init__(self, space: RocksDBSpace) -> None:
-        self.name = space.name
-        self.entries = space.entries
-        self.counters = layout.COUNTERS + space.name.encode()
-        self.stored = space.stored
-        self.log_length = space.log_length
-
-
-class RocksDBStorageBackend(StateStorage):
+class RocksDBStorageBackend(SingleCalls):
     """Storage in a folder of one process, by RocksDB.
 
     ``config`` is a mapping of options or the folder's path; keyword options add to it
@@ -136,20 +107,10 @@ class RocksDBStorageBackend(StateStorage):
         assert isinstance(state, RocksDBState)
         for name in touched:
             self._plain.pop(name, None)
-        rows = [*state.rows_to_write(), *self._clock_row()]
-        if rows or state.view.wiped:
-            self._db.write(((low, layout.after(low)) for low in state.view.wiped), rows)
-            self._versions_below = self._next_bound()
+        rows, wiped = list(state.rows_to_write()), state.view.wiped
+        if rows or wiped:
+            self._write_rows(wiped, rows)
             self._newest_seq, self._newest_lost = state.last_seq, state.lost_through
-
-    def _clock_row(self) -> Iterable[tuple[bytes, bytes]]:
-        """The row that keeps versions rising across a crash, when a version has passed the stored bound."""
-        if self.clock.last > self._versions_below:
-            yield layout.CLOCK, layout.NUMBER.pack(self._next_bound())
-
-    def _next_bound(self) -> int:
-        last = self.clock.last
-        return last + _CLOCK_AHEAD if last > self._versions_below else self._versions_below
 
     def _claim(self, timeout: float) -> Claim:
         self.check_open()
@@ -167,165 +128,6 @@ class RocksDBStorageBackend(StateStorage):
     def check_open(self) -> None:
         if self.is_closed:
             raise StorageClosed(self._closed_text)
-
-    # -- the short ways: one call of the engine, no state ----------------------------------------------------------
-
-    def _fetch_row(self, namespace: str, key: str) -> bytes | None:
-        try:
-            return self._fetch(f"e{namespace}\0{key}".encode())
-        except Exception as error:
-            raise self._failed(error, namespace, key) from error
-
-    def _failed(self, error: Exception, namespace: str, key: str, *, committing: bool = False) -> StorageError:
-        self.check_open()
-        about = f"key {key!r} in namespace {namespace!r}"
-        return self._db.failed(error, about) if committing else translate(error, about)
-
-    def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
-        name, key = check_namespace(namespace), check_key(key)
-        try:
-            data = self._fetch(f"e{name}\0{key}".encode())
-            if data is None:
-                return default
-            if data[0] == JSON:
-                return layout.loads(data[HEADER_SIZE:])
-        except ValueError as error:
-            raise layout.damaged(name, key) from error
-        except Exception as error:
-            raise self._failed(error, name, key) from error
-        return layout.unpack_value(name, key, data, now_ms(), default)
-
-    def get_entry(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Entry | None:
-        name, key = check_namespace(namespace), check_key(key)
-        data = self._fetch_row(name, key)
-        return None if data is None else layout.unpack_entry(name, key, data, now_ms())
-
-    def has(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> bool:
-        name, key = check_namespace(namespace), check_key(key)
-        data = self._fetch_row(name, key)
-        return data is not None and (data[0] == JSON or layout.unpack_row(name, key, data).is_live(now_ms()))
-
-    def get_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> dict[str, Any]:
-        name, wanted = check_namespace(namespace), check_keys(keys)
-        self.check_open()
-        try:
-            # One call sees one state.
-            rows: Any = self._fetch([f"e{name}\0{key}".encode() for key in wanted])
-        except Exception as error:
-            raise self._failed(error, name, "several") from error
-        found, now = {}, now_ms()
-        for key, data in zip(wanted, rows, strict=True):
-            if data is not None:
-                entry = layout.unpack_entry(name, key, data, now)
-                if entry is not None:
-                    found[key] = entry.value
-        return found
-
-    def set(
-        self,
-        key: str,
-        value: Any,
-        *,
-        namespace: Namespace = DEFAULT_NAMESPACE,
-        metadata: dict[str, Any] | None = None,
-        overwrite: bool = True,
-        ttl: float | None = None,
-        if_version: int | None = None,
-    ) -> int:
-        name, key = check_namespace(namespace), check_key(key)
-        stored, text = encode_value(value), encode_metadata(metadata)
-        if ttl is None and self._lock.acquire(False):
-            # Nobody writes, and nobody begins to while the lock is held, which is as long as this one write takes.
-            try:
-                space = self._plain_space(name)
-                if space is not None:
-                    full = space.entries + key.encode()
-                    old = self._fetch(full)
-                    now = time.time_ns() // 1_000_000
-                    if old is None:
-                        kind, actual, created_at = 0, 0, now
-                    else:
-                        kind, actual, created_at = _OF_THE_OLD.unpack_from(old)
-                    if not kind & EXPIRES:  # else there is an expiry to mind
-                        if old is not None and not overwrite:
-                            raise KeyExists(name, key)
-                        if if_version is not None and check_version(if_version) != actual:
-                            raise VersionConflict(name, key, if_version, actual)
-                        version = self.clock.tick()
-                        if text is None and stored.__class__ is str:
-                            row = HEADER.pack(JSON, version, created_at, now, 0, 0) + stored.encode()
-                        else:
-                            row = layout.pack_row(Row(stored, text, version, created_at, now, None))
-                        if old is not None and version <= self._versions_below:
-                            self._put(full, row)
-                        else:
-                            self._write_plainly(space, full, row, int(old is None))
-                        return version
-            except StorageError:
-                raise
-            except Exception as error:
-                raise self._failed(error, name, key, committing=True) from error
-            finally:
-                self._lock.release()
-        check_ttl(ttl)
-        check_version(if_version)
-        return self._write(
-            lambda draft: draft.put(name, key, stored, text, overwrite=overwrite, ttl=ttl, if_version=if_version)
-        )
-
-    def delete(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE, if_version: int | None = None) -> bool:
-        name, key = check_namespace(namespace), check_key(key)
-        if if_version is None and self._lock.acquire(False):
-            try:
-                space = self._plain_space(name)
-                if space is not None:
-                    existed = self._delete_plainly(space, key)
-                    if existed is not None:
-                        return existed
-            finally:
-                self._lock.release()
-        check_version(if_version)
-        return self._write(lambda draft: draft.remove(name, key, if_version))
-
-    def _plain_space(self, name: str) -> PlainSpace | None:
-        """The namespace if the calling thread may write to it at once and there is no index or log to mind."""
-        # A thread that has a transaction open finds its own turn taken; one whose transaction expired unnoticed, too.
-        if not self._turn.is_free or self._db.failure is not None:
-            return None
-        return self._plain.get(name) or self._find_plain(name)
-
-    def _delete_plainly(self, space: PlainSpace, key: str) -> bool | None:
-        """Delete an entry; whether it existed, or None where it has an expiry to mind."""
-        full = space.entries + key.encode()
-        try:
-            old = self._fetch(full)
-        except Exception as error:
-            raise self._failed(error, space.name, key) from error
-        if old is None:
-            return False
-        if old[0] & EXPIRES:
-            return None
-        (version,) = layout.NUMBER.unpack_from(old, 1)
-        self.clock.observe(version)
-        self._write_plainly(space, full, None, -1)
-        return True
-
-    def _write_plainly(self, space: PlainSpace, full: bytes, row: bytes | None, more: int) -> None:
-        counted = layout.COUNTS.pack(space.stored + more, space.log_length)
-        self._db.write((), ((full, row), (space.counters, counted), *self._clock_row()))
-        self._versions_below = self._next_bound()
-        space.stored += more
-
-    def _find_plain(self, name: str) -> PlainSpace | None:
-        if self.is_closed or self.settings.read_only:
-            return None
-        space = RocksDBSpace.load(name, View(self._db))
-        if space is None or space.tracked or space.indexes:
-            return None
-        if len(self._plain) >= _MOST_PLAIN:
-            self._plain.clear()
-        plain = self._plain[name] = PlainSpace(space)
-        return plain
 
     # -- care ------------------------------------------------------------------------------------------------------
 
@@ -368,9 +170,16 @@ class RocksDBStorageBackend(StateStorage):
         target = Path(path)
         if target.exists():
             raise InvalidInput(f"{str(target)!r} exists")
-        self._db.checkpoint(target)
-        target.chmod(0o700)
-        folder.write_mark(target)
+        partial = target.with_name(f".{target.name}.{token_hex(4)}.partial")
+        try:
+            self._db.checkpoint(partial)
+            partial.chmod(0o700)
+            folder.write_mark(partial)
+            partial.rename(target)
+        except OSError as error:
+            raise StorageError(f"the checkpoint {str(target)!r} failed: {error.strerror}") from error
+        finally:
+            rmtree(partial, ignore_errors=True)
 
     def _let_go(self) -> None:
         self._plain.clear()
@@ -383,7 +192,7 @@ class RocksDBStorageBackend(StateStorage):
         self._turn, self._bound = WriterTurn(), threading.local()
         self._lock = self._turn.lock
         self.is_closed, self._closed_text = True, _IN_CHILD
-        self._fetch = self._put = self._refuse  # type: ignore[assignment]
+        self._fetch = self._put = self._refuse
         return held
 
     def _refuse(self, *_: object) -> Any:
