@@ -6,6 +6,8 @@ configuration                                   opens
 ``sqlite:///a.db``, ``sqlite:////var/a.db``     a file by relative or absolute path, percent-decoded
 ``sqlite:///:memory:``                          a private database, gone at close
 ``memory:`` or ``memory://``                    the memory backend
+``postgresql://user@host/database``             a schema of a PostgreSQL database; ``postgres://`` is the same
+``postgres+embedded:///folder``                 the same on a server of one's own, run from a wheel
 ``NAME://...``                                  the plug-in NAME, which gets the whole URL as ``url=``
 any other text, or a ``Path``                   the SQLite file of that path
 ``{"backend": "sqlite", "options": {...}}``     that backend; no backend named is ``auto``
@@ -13,8 +15,8 @@ any other text, or a ``Path``                   the SQLite file of that path
 None                                            what the environment variable ``MYCELIA_DB`` holds
 ==============================================  =====================================================
 
-The query of a ``sqlite:`` or ``memory:`` URL holds options, ``?busyTimeout=100&read_only=true``: ``true`` and
-``false`` are booleans, numbers are numbers, the rest is text.
+The query of a URL holds options, ``?busyTimeout=100&read_only=true``: ``true`` and
+``false`` are booleans, numbers are numbers, the rest is text. What the postgres backend does not know goes to libpq.
 
 ``auto`` is sqlite if ``dbPath`` is given and apsw is installed. Otherwise it is memory, without the options that only
 a file has; if that loses a ``dbPath``, a warning is logged.
@@ -51,8 +53,10 @@ Config = str | Path | Mapping[str, Any] | None
 # Name -> module, class, what to install. Found without entry points, so that an uninstalled checkout works.
 _BUILT_IN: Final = {
     "memory": ("mycelia_storage.backends.memory", "MemoryStorageBackend", "mycelia-storage"),
+    "postgres": ("mycelia_storage.backends.postgres", "PostgresStorageBackend", "'mycelia-storage[postgres]'"),
     "sqlite": ("mycelia_storage.backends.sqlite", "SQLiteStorageBackend", "apsw"),
 }
+_POSTGRES_SCHEMES: Final = frozenset({"postgres", "postgresql", "postgres+embedded", "postgresql+embedded"})
 _FILE_OPTIONS: Final = frozenset(
     {
         "dbPath",
@@ -147,7 +151,9 @@ def known_backends() -> list[str]:
 def _read_text(text: str) -> tuple[str, dict[str, Any]]:
     scheme, colon, rest = text.partition(":")
     scheme = scheme.lower()
-    if colon and scheme in _BUILT_IN:
+    if colon and scheme in _POSTGRES_SCHEMES and rest.startswith("//"):
+        return "postgres", {"url": text}
+    if colon and scheme in ("memory", "sqlite"):
         return _read_built_in_url(scheme, rest, text)
     url = _URL.fullmatch(text)
     if url is None:

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings, strategies as st
@@ -31,6 +31,9 @@ from mycelia_storage.contract import BatchResult, Entry, StorageBackend
 from mycelia_storage.errors import BatchError, StorageError
 from mycelia_storage.filters import where
 from mycelia_storage.indexes import FieldIndex
+
+if TYPE_CHECKING:
+    from tests.postgres_server import PostgresSchemas
 
 EXPLORE = os.environ.get("HYPOTHESIS_PROFILE") == "explore"
 
@@ -416,3 +419,20 @@ class AgainstItself(Comparison):
 @pytest.mark.parametrize("machine", [AgainstItself, AgainstSQLite])
 def test_a_backend_answers_as_the_model_does(machine: type[Comparison]) -> None:
     run_state_machine_as_test(machine, settings=PROFILE)
+
+
+def test_postgres_answers_as_the_model_does(postgres_schemas: PostgresSchemas) -> None:
+    from mycelia_storage.backends.postgres import PostgresStorageBackend
+
+    class AgainstPostgres(Comparison):
+        persistent = True
+
+        @staticmethod
+        def open_real(folder: Path) -> StorageBackend:
+            mark = folder / "schema"  # a folder is a run of the machine
+            if not mark.exists():
+                postgres_schemas.take_back()
+                mark.write_text(postgres_schemas.new())
+            return PostgresStorageBackend(postgres_schemas.url, schema=mark.read_text(), busy_timeout=60_000)
+
+    run_state_machine_as_test(AgainstPostgres, settings=PROFILE)

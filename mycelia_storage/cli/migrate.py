@@ -1,4 +1,4 @@
-"""``migrate``: status, up, down: the schema of a database file."""
+"""``migrate``: status, up, down: the schema of a database file or of a PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..config import read_config
 from ..errors import InvalidConfig
 from .opening import db_option, file_of, json_option, require_file
 from .output import note, print_json, print_table, time_text, wants_json
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
 @click.group("migrate")
 def migrate_command() -> None:
-    """Show and change the version of a database file's schema.
+    """Show and change the version of a database's schema.
 
-    Opening a file to write brings it up to date by itself; commands that only read refuse an older one.
+    Opening a database to write brings it up to date by itself; commands that only read refuse an older one.
     """
 
 
@@ -73,10 +74,17 @@ def _print_steps(verb: str, versions: list[int], as_json: bool) -> None:
 
 @contextmanager
 def _migrator(db: str, *, read_only: bool) -> Iterator[Migrator]:
-    """The library's own migrations on a file that exists, opened without migrating it."""
+    """The library's own migrations on a database that exists, opened without migrating it."""
+    name, options = read_config(db)
+    if name == "postgres":
+        from ..backends.postgres.opening import open_migrator
+
+        with open_migrator(options) as migrator:
+            yield migrator
+        return
     file = file_of(db)
     if file is None:
-        raise InvalidConfig("only a SQLite file has migrations")
+        raise InvalidConfig("only a SQLite file and a PostgreSQL database have migrations")
     require_file(db)
     from ..backends.sqlite.connections import open_connection
     from ..backends.sqlite.journal import migrator_of

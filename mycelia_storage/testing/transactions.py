@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -349,6 +350,48 @@ class TransactionContract(ContractCase):
         for call in (lambda: tx.get("k"), lambda: tx.set("k", 1), tx.commit, lambda: storage.commit(tx.id)):
             with pytest.raises((StorageClosed, TransactionError)):
                 call()
+
+    # -- repeated by itself ----------------------------------------------------------------------------------------
+
+    def test_a_function_runs_again_until_its_transaction_goes_through(self, storage: StorageBackend) -> None:
+        storage.set("n", 0)
+        runs: list[int] = []
+
+        def count_up(tx: Transaction, step: int, *, busy: int = 0) -> int:
+            runs.append(step)
+            number = int(tx.get("n")) + step
+            tx.set("n", number)
+            if len(runs) <= busy:
+                raise StorageBusy("met another")
+            return number
+
+        assert storage.run_transaction(count_up, 2, busy=3) == 2
+        assert runs == [2] * 4
+        assert storage.get("n") == 2
+
+        def fail(tx: Transaction) -> None:
+            tx.delete("n")
+            raise LookupError
+
+        with pytest.raises(StorageBusy):
+            storage.run_transaction(count_up, 1, attempts=2, busy=100)
+        with pytest.raises(LookupError):
+            storage.run_transaction(fail)
+        for bad in (0, True, "1"):
+            with pytest.raises(InvalidInput):
+                storage.run_transaction(count_up, 1, attempts=bad)  # type: ignore[arg-type]
+        with storage.transaction() as outer:
+            assert outer.run_transaction(count_up, 1) == 3
+        assert storage.get("n") == 3
+
+        def count_often() -> None:
+            for _ in range(10):
+                storage.run_transaction(count_up, 1, attempts=1_000)
+
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(count_often) for _ in range(4)]:
+                done.result(60)
+        assert storage.get("n") == 43
 
     # -- the time limit --------------------------------------------------------------------------------------------
 

@@ -261,13 +261,13 @@ END $$;
 
 -- Makes what is missing of these namespaces and tells what a batch must know of each.
 CREATE FUNCTION storage_prepare_batch(p_lock bigint, p_wait text, p_tenant text, p_namespaces text[])
-RETURNS TABLE (name text, tracked boolean, generation bigint) LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+RETURNS TABLE (name text, tracked boolean, generation bigint, lowest bigint) LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
   PERFORM storage_lock(p_lock, p_wait);
   PERFORM storage_add_namespace(p_tenant, wanted, NULL, false) FROM unnest(p_namespaces) AS wanted
     WHERE NOT EXISTS (SELECT 1 FROM storage_namespaces WHERE tenant = p_tenant AND namespace = wanted)
     ORDER BY wanted COLLATE "C";
-  RETURN QUERY SELECT n.namespace, n.track_changes, n.uniques FROM storage_namespaces AS n
+  RETURN QUERY SELECT n.namespace, n.track_changes, n.uniques, n.version_floor + 1 FROM storage_namespaces AS n
     WHERE n.tenant = p_tenant AND n.namespace = ANY (p_namespaces);
 END $$;
 

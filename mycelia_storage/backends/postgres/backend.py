@@ -16,16 +16,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from ...contract import Change, CheckReport, Status, Transaction
 from ...dumps import write_dump
 from ...errors import (
     BackendUnavailable,
-    InvalidConfig,
     StorageBusy,
     StorageClosed,
-    StorageError,
     StorageReadOnly,
     TransactionError,
     TransactionExpired,
@@ -33,16 +30,17 @@ from ...errors import (
 from ...fair_lock import FairLock
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from . import care, forks, journal, tenants
-from .driver_errors import cannot_connect, translate, unknown_outcome
+from .driver_errors import translate, unknown_outcome
 from .listening import POLLING, WOKEN, Listener
+from .opening import Address
 from .place import Place
 from .pool import Link, Pool
-from .reading import GET, Row, Rows
-from .rows import about, decode
+from .reading import GET, Rows
+from .rows import Row, about, decode
 from .settings import PostgresSettings
 from .transactions import PostgresTransaction, Session
-from .upkeep import Upkeep
 from .uniques import UniqueIndexes
+from .upkeep import Upkeep
 from .writing import PostgresWrites
 
 T = TypeVar("T")
@@ -76,21 +74,8 @@ class PostgresStorageBackend(PostgresWrites):
     def __init__(self, config: Mapping[str, Any] | str | None = None, **options: Any) -> None:
         self.settings = settings = PostgresSettings.read(config, options)
         self._closed = False
-        self._server: Any = None
-        dsn = settings.url
-        if dsn.partition(":")[0].endswith("+embedded"):
-            from .embedded import EmbeddedServer, read_embedded_url
-
-            folder, query = read_embedded_url(dsn)
-            if query:
-                raise InvalidConfig(f"the url of an embedded server takes options of ours alone, not {query!r}")
-            self._server = EmbeddedServer(folder)
-            dsn = self._server.dsn
-        try:
-            self._parameters = conninfo_to_dict(dsn)
-        except psycopg.ProgrammingError:
-            raise InvalidConfig("the url cannot be read; write postgresql://user@host/database?option=value") from None
-        self.address = _shown(self._parameters)
+        self._address = Address(settings)
+        self.address = self._address.shown
         self._place = Place(settings.schema, settings.tenant, settings.busy_timeout)
         self._get = self._place.sql(GET)
         self._uniques: dict[str, UniqueIndexes] = {}
@@ -103,8 +88,7 @@ class PostgresStorageBackend(PostgresWrites):
         except BaseException:
             self._closed = True
             self._pool.close()
-            if self._server is not None:
-                self._server.close()
+            self._address.close()
             raise
         forks.watch(self)
 
@@ -141,24 +125,7 @@ class PostgresStorageBackend(PostgresWrites):
     def _open_link(self) -> Link:
         if self._closed:
             raise StorageClosed("the storage is closed")
-        settings = self.settings
-        if self._server is not None:
-            self._parameters = conninfo_to_dict(self._server.dsn)
-        extra: dict[str, Any] = {
-            "connect_timeout": max(1, round(settings.connect_timeout)),
-            "application_name": settings.application_name,
-            "client_encoding": "utf8",
-        }
-        if settings.statement_timeout is not None:
-            timeout = f"-c statement_timeout={max(1, int(settings.statement_timeout * 1000))}"
-            extra["options"] = f"{self._parameters.get('options') or ''} {timeout}".strip()
-        try:
-            connection: psycopg.Connection[Row] = psycopg.connect(
-                **{**self._parameters, **extra}, autocommit=True, prepare_threshold=5 if settings.prepare else None
-            )
-        except psycopg.Error as error:
-            raise cannot_connect(error, self.address) from error
-        return Link(connection, settings.prepare, self._place.enter)
+        return self._address.connect(self._place.enter)
 
     def _open_listening(self) -> Link:
         link = self._open_link()
@@ -247,7 +214,7 @@ class PostgresStorageBackend(PostgresWrites):
                 if link.lost:
                     pool.discard(link)
                     pool.drain()
-                    raise unknown_outcome(error, shown) from error
+                    raise unknown_outcome(shown) from error
                 pool.give(link)
                 if left and error.sqlstate in ("40001", "40P01"):
                     time.sleep(random.uniform(0, 0.002 * (_REPEATS - left + 1)))
@@ -298,13 +265,13 @@ class PostgresStorageBackend(PostgresWrites):
             if time.monotonic() >= until:
                 raise StorageBusy("another writer held the lock for longer than busy_timeout")
 
-    def _steps(self, work: Callable[[Any], T]) -> T:
-        with self.transaction() as tx:
+    def _steps(self, work: Callable[[PostgresTransaction], T]) -> T:
+        with self._begin(False, "serializable", True) as tx:
             return work(tx)
 
     # -- transactions ----------------------------------------------------------------------------------------------
 
-    def _begin(self, read_only: bool, isolation: str, bound: bool) -> Transaction:
+    def _begin(self, read_only: bool, isolation: str, bound: bool) -> PostgresTransaction:
         if self._closed:
             raise StorageClosed("the storage is closed")
         if read_only:
@@ -442,15 +409,7 @@ class PostgresStorageBackend(PostgresWrites):
         for session in list(self._sessions):
             session.stop("finished")
         self._pool.close()
-        if self._server is not None:
-            self._server.close()
+        self._address.close()
 
     def __repr__(self) -> str:
         return f"PostgresStorageBackend({self.address!r}, schema={self.settings.schema!r})"
-
-
-def _shown(parameters: Mapping[str, Any]) -> str:
-    """An address for messages: no password."""
-    host, port = parameters.get("host") or parameters.get("hostaddr") or "the default host", parameters.get("port")
-    user = f"{parameters['user']}@" if parameters.get("user") else ""
-    return f"{user}{host}{f':{port}' if port else ''}/{parameters.get('dbname') or ''}"

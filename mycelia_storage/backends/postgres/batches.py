@@ -1,7 +1,7 @@
 """Several entries at once: set_many and restore, in chunks of bounded size.
 
 A large chunk goes into a temporary table by COPY, a small one along with the statement as arrays; one upsert then
-takes it over, in the order of the keys. A chunk with a unique index, or with existing keys that may not be overwritten,
+takes it over. A chunk with a unique index, or with existing keys that may not be overwritten,
 is written entry by entry if it does not go in whole.
 """
 
@@ -10,43 +10,37 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-
 from ...contract import BatchResult, Entries, Entry, batch_pairs, check_ttl, read_batch_item
 from ...errors import BatchError, InvalidInput, KeyExists, StorageError, UniqueViolation
 from ...names import SAFE_KEY_CHARS, check_key, check_namespace
-from .rows import about, encode
+from .rows import about, decode, decode_extra, encode
 
 if TYPE_CHECKING:
     from .transactions import PostgresTransaction
 
-Steps = Any
+PREPARE: Final = "SELECT name, tracked, generation, lowest FROM {s}.storage_prepare_batch({w}, %s::text[])"
 
-PREPARE: Final = "SELECT name, tracked, generation FROM {s}.storage_prepare_batch({w}, %s::text[])"
+#: The columns of the stage, in the order of a row; ``version`` and the times are restore's.
+_COLUMNS: Final = {
+    "namespace": "text",
+    "key": "text",
+    "value": "bytea",
+    "is_json": "bool",
+    "document": "text",
+    "metadata": "text",
+    "metadata_document": "text",
+    "ends": "int8",
+    "version": "int8",
+    "created": "int8",
+    "updated": "int8",
+}
+_SET_COLUMNS: Final = 8
 
-_NAMES: Final = (
-    "ordinal, namespace, key, value, is_json, document, metadata, metadata_document, ends, version, created, updated"
-)
-_TYPES: Final = (
-    "int8",
-    "text",
-    "text",
-    "bytea",
-    "bool",
-    "text",
-    "text",
-    "text",
-    "int8",
-    "int8",
-    "int8",
-    "int8",
-)
-# pg_temp is the session's, but the table lasts no longer than the transaction.
-_MAKE_STAGE: Final = """CREATE TEMP TABLE IF NOT EXISTS mycelia_stage (ordinal bigint, namespace text COLLATE "C",
-key text COLLATE "C", value bytea, is_json boolean, document text, metadata text, metadata_document text, ends bigint,
-version bigint, created bigint, updated bigint) ON COMMIT DROP; TRUNCATE pg_temp.mycelia_stage"""
-_COPY: Final = f"COPY pg_temp.mycelia_stage ({_NAMES}) FROM STDIN (FORMAT BINARY)"
-_STAGED: Final = "pg_temp.mycelia_stage AS b"
-_LISTED: Final = f"unnest({', '.join(f'%s::{kind}[]' for kind in _TYPES)}) AS b ({_NAMES})"
+# pg_temp is the session's, but the table lasts no longer than the transaction. The ordinals follow the COPY.
+_MAKE_STAGE: Final = """CREATE TEMP TABLE IF NOT EXISTS mycelia_stage (ordinal bigint GENERATED ALWAYS AS IDENTITY,
+namespace text COLLATE "C", key text COLLATE "C", value bytea, is_json boolean, document text, metadata text,
+metadata_document text, ends bigint, version bigint, created bigint, updated bigint) ON COMMIT DROP;
+TRUNCATE pg_temp.mycelia_stage"""
 
 _INTO: Final = """INSERT INTO {s}.storage_entries AS e (tenant, namespace, key, value, is_json, document, metadata,
 metadata_document, version, created_at, updated_at, expires_at)
@@ -58,14 +52,11 @@ ON CONFLICT (namespace, tenant, key) DO UPDATE SET value = excluded.value, is_js
 document = excluded.document, metadata = excluded.metadata, metadata_document = excluded.metadata_document,
 version = greatest(e.version + 1, excluded.version), updated_at = excluded.updated_at,
 expires_at = excluded.expires_at, created_at = """
-_NOW_US: Final = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
-_UPSERT: Final = f"""{_INTO} greatest({_NOW_US}, n.version_floor + 1), {{now}}, {{now}}, {{now}} + b.ends FROM %source%
-JOIN {{s}}.storage_namespaces AS n ON n.tenant = {{t}} AND n.namespace = b.namespace COLLATE "C"
-ORDER BY b.namespace COLLATE "C", b.key COLLATE "C"{_OVER}
+_MICROS: Final = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
+_UPSERT: Final = f"""{_INTO} greatest({_MICROS}, %s::bigint), {{now}}, {{now}}, {{now}} + b.ends FROM %source%{_OVER}
 CASE WHEN e.expires_at <= excluded.updated_at THEN excluded.created_at ELSE e.created_at END"""
 _UPSERT_NEW: Final = f"{_UPSERT} WHERE e.expires_at <= excluded.updated_at RETURNING e.namespace, e.key"
-_RESTORE: Final = f"""{_INTO} b.version, b.created, b.updated, b.ends FROM %source%
-ORDER BY b.namespace COLLATE "C", b.key COLLATE "C"{_OVER} excluded.created_at"""
+_RESTORE: Final = f"{_INTO} b.version, b.created, b.updated, b.ends FROM %source%{_OVER} excluded.created_at"
 _LOG: Final = """WITH moved AS (UPDATE {s}.storage_state SET value = value + %s WHERE tenant = {t} AND name = 'seq'
 RETURNING value - %s AS last)
 INSERT INTO {s}.storage_changes (tenant, seq, namespace, key, operation, version, at)
@@ -77,19 +68,20 @@ JOIN {s}.storage_entries AS e ON e.tenant = {t} AND e.namespace = n.namespace AN
 _WAKE: Final = "SELECT {s}.storage_wake({t})"
 
 #: Up to so many entries travel as arrays.
-_FEW: Final = 200
+_FEW: Final = 100
 _CHUNK_ITEMS: Final = 10_000
 _CHUNK_BYTES: Final = 16_000_000
 
 _Row = tuple[Any, ...]
+_Chunk = dict[tuple[str, str], _Row]
 
 
-class Item(NamedTuple):
-    """One entry of a chunk: the row of the stage, and what it was made of."""
+class Space(NamedTuple):
+    """What a batch must know of a namespace."""
 
-    row: _Row
-    value: Any
-    metadata: Any
+    tracked: bool
+    generation: int
+    lowest: int
 
 
 class Batch:
@@ -118,88 +110,89 @@ class Batch:
         self._atomic = atomic
         self.errors: dict[tuple[str, str], StorageError] = {}
 
-    def write(self, steps: Steps) -> BatchResult:
+    def write(self, steps: PostgresTransaction) -> BatchResult:
         """Write everything through ``steps``."""
         written = 0
         for chunk, count in self.chunks():
-            refused = self._write_chunk(steps, chunk)
-            written += count - refused
+            written += count - self._write_chunk(steps, chunk)
         if self.errors and self._atomic:
             raise BatchError(self.errors)
         return BatchResult(written, self.errors)
 
-    def chunks(self) -> Iterator[tuple[dict[tuple[str, str], Item], int]]:
-        """Items by namespace and key, the last of each, and how many items they were."""
-        chunk: dict[tuple[str, str], Item] = {}
+    def chunks(self) -> Iterator[tuple[_Chunk, int]]:
+        """Rows by namespace and key, the last of each, and how many items they were."""
+        chunk: _Chunk = {}
         count = room = 0
+        own, extra, overwrite = self._namespace, self._metadata, self._overwrite
+        plain = extra is None and self._ttl is None
+        row: _Row
         for position, given in self._pairs:
-            item = self._read(given, position)
-            if item is None:
+            name, key = own, None
+            try:
+                if plain and given.__class__ is tuple and len(given) == 2:
+                    key, value = given
+                    if (
+                        key.__class__ is not str
+                        or not 0 < len(key) <= SAFE_KEY_CHARS
+                        or not key.isascii()
+                        or "\0" in key
+                    ):
+                        key = check_key(key)
+                    row = (own, key, *encode(value, None), None)
+                else:
+                    read = read_batch_item(given, position, own, extra, self._ttl, self.errors)
+                    if read is None:
+                        continue
+                    name, key, value, metadata, ttl = read
+                    row = (name, key, *encode(value, metadata), None if ttl is None else int(ttl * 1000))
+            except InvalidInput as error:
+                self.errors[name, key if isinstance(key, str) else f"item {position}"] = error
                 continue
-            row = item.row
-            place = (row[0], row[1])
-            if place in chunk and not self._overwrite:
+            place = (name, key)
+            if not overwrite and place in chunk:
                 self.errors[place] = KeyExists(*place)
                 continue
-            chunk[place] = item
+            chunk[place] = row
             count += 1
-            room += len(row[2]) + 100
-            if len(chunk) >= _CHUNK_ITEMS or room >= _CHUNK_BYTES:
+            room += len(row[2])
+            if count >= _CHUNK_ITEMS or room >= _CHUNK_BYTES:
                 yield chunk, count
                 chunk, count, room = {}, 0, 0
         if chunk:
             yield chunk, count
 
-    def _read(self, given: Any, position: int) -> Item | None:
-        name, key, metadata, ttl = self._namespace, None, self._metadata, self._ttl
-        try:
-            if given.__class__ is tuple and len(given) == 2:
-                key, value = given
-                if key.__class__ is not str or not 0 < len(key) <= SAFE_KEY_CHARS or not key.isascii() or "\0" in key:
-                    key = check_key(key)
-            else:
-                read = read_batch_item(given, position, name, metadata, ttl, self.errors)
-                if read is None:
-                    return None
-                name, key, value, metadata, ttl = read
-            lives = None if ttl is None else int(ttl * 1000)
-            return Item((name, key, *encode(value, metadata), lives, None, None, None), value, metadata)
-        except InvalidInput as error:
-            self.errors[name, key if isinstance(key, str) else f"item {position}"] = error
-            return None
-
-    def _write_chunk(self, steps: Steps, chunk: dict[tuple[str, str], Item]) -> int:
+    def _write_chunk(self, steps: PostgresTransaction, chunk: _Chunk) -> int:
         """Write a chunk; how many of its entries were refused."""
         spaces = prepare(steps, {name for name, _ in chunk})
-        careful = any(generation for _, generation in spaces.values())
-        tracked = sum(spaces[name][0] for name, _ in chunk)
+        careful = any(space.generation for space in spaces.values())
+        tracked = 0
+        if any(space.tracked for space in spaces.values()):
+            tracked = sum(spaces[name].tracked for name, _ in chunk)
         if careful or (tracked and not self._overwrite):
             return self._write_one_by_one(steps, chunk)
-        rows = [(number, *item.row) for number, item in enumerate(chunk.values())]
+        source = Source(steps, list(chunk.values()), _SET_COLUMNS)
+        lowest = max(space.lowest for space in spaces.values())
         if self._overwrite:
-            with Source(steps, rows) as source:
-                source.run(_UPSERT)
-                if tracked:
-                    source.log(tracked)
+            source.run(_UPSERT, lowest)
+            if tracked:
+                source.log(tracked)
             return 0
-        with Source(steps, rows) as source:
-            new = {(name, key) for name, key in source.run(_UPSERT_NEW)}
+        new = {(name, key) for name, key in source.run(_UPSERT_NEW, lowest)}
         refused = [place for place in chunk if place not in new]
         self.errors.update({place: KeyExists(*place) for place in refused})
         return len(refused)
 
-    def _write_one_by_one(self, steps: Steps, chunk: dict[tuple[str, str], Item]) -> int:
+    def _write_one_by_one(self, steps: PostgresTransaction, chunk: _Chunk) -> int:
         refused = 0
-        for (name, key), item in chunk.items():
-            ttl = item.row[7]
+        for (name, key), row in chunk.items():
             try:
                 steps.set(
                     key,
-                    item.value,
+                    decode(row[2], row[3], name, key),
                     namespace=name,
-                    metadata=item.metadata,
+                    metadata=decode_extra(row[5], name, key),
                     overwrite=self._overwrite,
-                    ttl=None if ttl is None else max(ttl, 1) / 1000,
+                    ttl=None if row[7] is None else max(row[7], 1) / 1000,
                 )
             except (KeyExists, UniqueViolation) as error:
                 self.errors[name, key] = error
@@ -208,27 +201,24 @@ class Batch:
 
 
 class Source:
-    """Rows on their way into the database: staged by COPY, or sent along as arrays."""
+    """Rows on their way into the database: staged by COPY, or sent along as arrays. ``width``: columns of a row."""
 
-    def __init__(self, steps: Steps, rows: list[_Row]) -> None:
+    def __init__(self, steps: PostgresTransaction, rows: list[_Row], width: int) -> None:
         self._steps = steps
-        self._rows = rows
-        self._few = len(rows) <= _FEW
-        self._text = _LISTED if self._few else _STAGED
-        self._parameters: tuple[Any, ...] = tuple(map(list, zip(*rows, strict=True))) if self._few else ()
-
-    def __enter__(self) -> Source:
-        if not self._few:
-            self._steps.script(_MAKE_STAGE)
-            self._steps.copy(_COPY, _TYPES, self._rows)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._rows = []
+        names, types = list(_COLUMNS)[:width], list(_COLUMNS.values())[:width]
+        self._parameters: tuple[Any, ...] = ()
+        if len(rows) <= _FEW:
+            arrays = ", ".join(f"%s::{kind}[]" for kind in types)
+            self._text = f"unnest({arrays}) WITH ORDINALITY AS b ({', '.join(names)}, ordinal)"
+            self._parameters = tuple(map(list, zip(*rows, strict=True)))
+        else:
+            self._text = "pg_temp.mycelia_stage AS b"
+            steps.script(_MAKE_STAGE)
+            steps.copy(f"COPY pg_temp.mycelia_stage ({', '.join(names)}) FROM STDIN (FORMAT BINARY)", types, rows)
 
     def run(self, statement: str, *first: Any) -> list[_Row]:
         """A statement with ``%source%`` in it, whose parameters follow ``first``."""
-        return self._steps.run(statement.replace("%source%", self._text), (*first, *self._parameters))  # type: ignore[no-any-return]
+        return self._steps.run(statement.replace("%source%", self._text), (*first, *self._parameters))
 
     def log(self, tracked: int) -> None:
         """Log the rows of tracked namespaces, so many, as set."""
@@ -236,9 +226,9 @@ class Source:
         self._steps.run(_WAKE, ())
 
 
-def prepare(steps: Steps, names: Iterable[str]) -> dict[str, tuple[bool, int]]:
-    """Make the namespaces that are missing; of each whether it is tracked, and its generation of unique indexes."""
-    return {name: (tracked, generation) for name, tracked, generation in steps.run(PREPARE, (sorted(names),))}
+def prepare(steps: PostgresTransaction, names: Iterable[str]) -> dict[str, Space]:
+    """Make the namespaces that are missing, and tell about each."""
+    return {name: Space(*rest) for name, *rest in steps.run(PREPARE, (sorted(names),))}
 
 
 def restore(steps: PostgresTransaction, entries: Iterable[Entry]) -> int:
@@ -264,16 +254,16 @@ def restore(steps: PostgresTransaction, entries: Iterable[Entry]) -> int:
 
 
 def _restore_chunk(steps: PostgresTransaction, chunk: dict[tuple[str, str], Entry]) -> None:
-    rows = []
-    for number, ((name, key), entry) in enumerate(chunk.items()):
-        times = (entry.expires_at, entry.version, entry.created_at, entry.updated_at)
-        rows.append((number, name, key, *encode(entry.value, entry.metadata), *times))
-    spaces = prepare(steps, {name for name, _ in chunk})
-    with Source(steps, rows) as source:
-        source.run(_RESTORE)
-        tracked = sum(spaces[name][0] for name, _ in chunk)
-        if tracked:
-            source.log(tracked)
+    rows: list[_Row] = []
     for (name, key), entry in chunk.items():
-        if spaces[name][1]:
+        times = (entry.expires_at, entry.version, entry.created_at, entry.updated_at)
+        rows.append((name, key, *encode(entry.value, entry.metadata), *times))
+    spaces = prepare(steps, {name for name, _ in chunk})
+    source = Source(steps, rows, len(_COLUMNS))
+    source.run(_RESTORE)
+    tracked = sum(spaces[name].tracked for name, _ in chunk)
+    if tracked:
+        source.log(tracked)
+    for (name, key), entry in chunk.items():
+        if spaces[name].generation:
             steps.claim(name, key, entry)

@@ -80,12 +80,7 @@ def translate(error: Exception, about: str = "") -> StorageError:
     return StorageError(f"PostgreSQL failed{where}: {_first_line(error)} [{state or type(error).__name__}]")
 
 
-def is_lost(error: Exception, connection: psycopg.Connection[object]) -> bool:
-    """Whether the error took the connection with it."""
-    return connection.closed or connection.broken
-
-
-def unknown_outcome(error: Exception, about: str = "") -> CommitUnknown:
+def unknown_outcome(about: str = "") -> CommitUnknown:
     """The error for a write whose connection was lost before its answer came."""
     where = f" ({about})" if about else ""
     return CommitUnknown(

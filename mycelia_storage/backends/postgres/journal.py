@@ -17,7 +17,7 @@ from ...errors import ForeignDatabase, InvalidConfig, MigrationError, SchemaTooN
 from ...migrations import CORE, JournalRow, Migrator, core_migrations
 from .driver_errors import translate
 from .place import quote_name
-from .pool import Link
+from .pool import Link, Row
 
 #: The newest version in schema/postgres, so that opening a storage reads no SQL; a test keeps it true.
 NEWEST_VERSION: Final = 2
@@ -158,7 +158,7 @@ class PostgresJournal:
         wanted = (self._schema, prefix, component)
         return [text for (text,) in self._link.rows(_DEFINITIONS, (*wanted, *wanted), False)]
 
-    def _run(self, sql: str, *parameters: object) -> list[tuple[object, ...]]:
+    def _run(self, sql: str, *parameters: object) -> list[Row]:
         return self._link.rows(sql.replace("%schema%", _escaped(self._schema)), parameters, False)
 
 

@@ -32,7 +32,7 @@ class Listener:
     """The listening thread of one storage. ``connect`` gives a link on which LISTEN was said."""
 
     def __init__(self, connect: Callable[[], Link]) -> None:
-        self._connect = weakref.WeakMethod(connect)  # type: ignore[arg-type]
+        self._connect = weakref.WeakMethod(connect)
         self._changed = threading.Condition()
         self._heard = 0
         self._needed = 0.0

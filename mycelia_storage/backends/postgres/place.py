@@ -1,8 +1,8 @@
 """Where a storage's rows are: schema, tenant and locks, written into its SQL.
 
-Statements are constants with ``{s}`` for the schema, ``{t}`` for the tenant, ``{w}`` for the arguments that every
-writing function begins with, and ``{live}`` for the condition that an entry has not expired, ``{now}`` for the time, ``{numbers}`` for the sequence. :meth:`Place.sql` fills
-them in. Both names are quoted, and a ``%`` in them is doubled, since psycopg reads it as a parameter's sign.
+Statements are constants with names in braces, which :meth:`Place.sql` fills in: ``{s}`` the schema, ``{t}`` the tenant,
+``{w}`` the arguments that every writing function begins with, ``{live}`` the condition that an entry has not expired,
+``{now}`` the time, ``{numbers}`` the sequence. A ``%`` in names is doubled, as psycopg reads parameters' signs.
 """
 
 from __future__ import annotations

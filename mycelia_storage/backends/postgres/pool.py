@@ -2,16 +2,16 @@
 
 The pool is a stack, so that few connections stay warm, and taking one costs a tenth of a microsecond: psycopg's own
 pool costs as much as a read. A connection that has been idle for a while is looked at before it is used again.
-Nothing is kept in a session between two uses but prepared statements, so a pooler in transaction mode may stand between.
+Nothing is kept in a session between two uses but prepared statements: a pooler in transaction mode may stand between.
 """
 
 from __future__ import annotations
 
 import select
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from time import monotonic
 from typing import Any, Final
 
 import psycopg
@@ -25,6 +25,8 @@ Row = tuple[Any, ...]
 _STALE: Final = 1.0
 _IDLE_LIMIT: Final = 60.0
 
+_IDLE: Final = int(TransactionStatus.IDLE)
+
 
 class Link:
     """One connection, used by one thread at a time.
@@ -32,13 +34,14 @@ class Link:
     ``enter``: SQL that must come before each statement, in its transaction (a tenant's setting); None for none.
     """
 
-    __slots__ = ("_cursor", "_execute", "connection", "enter", "idle_since", "prepare")
+    __slots__ = ("_cursor", "_execute", "connection", "enter", "idle_since", "pgconn", "prepare")
 
     def __init__(self, connection: psycopg.Connection[Row], prepare: bool, enter: str | None) -> None:
         self.connection = connection
+        self.pgconn = connection.pgconn
         self.prepare = prepare
         self.enter = enter
-        self.idle_since = time.monotonic()
+        self.idle_since = monotonic()
         self._cursor = connection.cursor(binary=True)
         self._execute = self._cursor.execute
 
@@ -46,7 +49,7 @@ class Link:
         """All rows of a statement, in a transaction of its own unless one is open."""
         if prepare:
             prepare = self.prepare
-        if self.enter is None or self.connection.pgconn.transaction_status != TransactionStatus.IDLE:
+        if self.enter is None or self.pgconn.transaction_status != _IDLE:
             self._execute(sql, parameters, prepare=prepare)
         else:
             # Between two syncs of a pipeline lies one transaction: one round trip for both.
@@ -86,12 +89,12 @@ class Link:
     @property
     def in_transaction(self) -> bool:
         """Whether BEGIN was sent and no end."""
-        return self.connection.pgconn.transaction_status != TransactionStatus.IDLE
+        return self.pgconn.transaction_status != _IDLE
 
     @property
     def failed(self) -> bool:
         """Whether the open transaction can only be rolled back."""
-        return self.connection.pgconn.transaction_status == TransactionStatus.INERROR
+        return self.pgconn.transaction_status == TransactionStatus.INERROR
 
     @property
     def lost(self) -> bool:
@@ -135,17 +138,17 @@ class Pool:
             link = self._idle.pop()
         except IndexError:
             return self._take_slowly()
-        if time.monotonic() - link.idle_since < _STALE or link.looks_alive():
+        if monotonic() - link.idle_since < _STALE or link.looks_alive():
             return link
         self.discard(link)
         return self.take()
 
     def give(self, link: Link) -> None:
         """Take a link back. One that is lost or inside a transaction is closed."""
-        if self._closed or link.in_transaction:
+        if self._closed or link.pgconn.transaction_status != _IDLE:
             self.discard(link)
             return
-        link.idle_since = time.monotonic()
+        link.idle_since = monotonic()
         self._idle.append(link)
         if self._waiting:
             with self._changed:
@@ -168,7 +171,7 @@ class Pool:
 
     def close_idle(self) -> None:
         """Close links that have not been used for long, but for the least number."""
-        now = time.monotonic()
+        now = monotonic()
         while len(self._idle) > self._least and now - self._idle[0].idle_since > _IDLE_LIMIT:
             try:
                 self.discard(self._idle.popleft())
@@ -192,7 +195,7 @@ class Pool:
         return list(self._idle)
 
     def _take_slowly(self) -> Link:
-        give_up = time.monotonic() + self._wait
+        give_up = monotonic() + self._wait
         with self._changed:
             self._waiting += 1
             try:
@@ -206,7 +209,7 @@ class Pool:
                     if self._open < self._most:
                         self._open += 1
                         break
-                    left = give_up - time.monotonic()
+                    left = give_up - monotonic()
                     if left <= 0:
                         raise StorageBusy(
                             f"all {self._most} connections were in use for longer than busy_timeout; see pool_max_size"

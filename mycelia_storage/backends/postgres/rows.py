@@ -10,7 +10,7 @@ metadata           JSON text, NULL for ``{}``
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
@@ -28,23 +28,20 @@ _loads = orjson.loads
 _new_entry = tuple.__new__
 
 
-class Encoded(NamedTuple):
-    """An entry's data as it is sent. The documents are None where the text itself will do."""
-
-    value: bytes
-    is_json: bool
-    document: str | None
-    metadata: str | None
-    metadata_document: str | None
+#: value, is_json, the value's document, metadata, its document; a document is None where the text itself will do.
+Encoded = tuple[bytes, bool, str | None, str | None, str | None]
 
 
 def encode(value: Any, metadata: Any) -> Encoded:
     """The stored form of a value and its metadata. Raises InvalidValue."""
-    stored, extra = encode_value(value), encode_metadata(metadata)
-    extra_document = None if extra is None else document_text(extra)
-    if isinstance(stored, bytes):
-        return Encoded(stored, False, None, extra, extra_document)
-    return Encoded(stored.encode(), True, document_text(stored), extra, extra_document)
+    stored = encode_value(value)
+    extra = extra_document = None
+    if metadata is not None:
+        extra = encode_metadata(metadata)
+        extra_document = None if extra is None else document_text(extra)
+    if stored.__class__ is bytes:
+        return stored, False, None, extra, extra_document
+    return stored.encode(), True, document_text(stored), extra, extra_document  # type: ignore[union-attr,arg-type]
 
 
 def decode(value: Any, is_json: bool, namespace: str, key: str) -> Any:

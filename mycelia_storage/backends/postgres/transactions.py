@@ -26,8 +26,8 @@ from ...indexes import FieldIndex
 from . import care, physical
 from .driver_errors import translate, unknown_outcome
 from .pool import Link
-from .reading import Row, Rows
-from .rows import about
+from .reading import Rows
+from .rows import Row, about
 from .uniques import UniqueIndexes
 from .writing import PostgresWrites
 
@@ -90,7 +90,7 @@ class Session:
         except psycopg.Error as error:
             self.state = "lost"
             if self.link.lost:
-                raise unknown_outcome(error) from error
+                raise unknown_outcome() from error
             raise translate(error, "commit") from error
         finally:
             self.end("finished" if self.state == "finished" else "lost")
@@ -259,7 +259,7 @@ class PostgresTransaction(PostgresWrites, Transaction):
         if self._read_only or not self._session.writes:
             raise StorageReadOnly("a read-only transaction cannot write")
 
-    def _steps(self, work: Callable[[Any], T]) -> T:
+    def _steps(self, work: Callable[[PostgresTransaction], T]) -> T:
         session = self._session
         with session.mutex:
             self._check_writable()

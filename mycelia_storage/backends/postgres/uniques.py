@@ -61,11 +61,14 @@ def fingerprint(paths: tuple[FieldPath, ...], entry: Entry) -> bytes | None:
 
 
 def _part(value: Any) -> bytes | None:
-    kind = value.__class__
+    kind: type = value.__class__
     if kind is str:
-        return b"s" + value.encode("utf-8", "surrogatepass")
+        return b"s" + str(value).encode("utf-8", "surrogatepass")
     if kind is bool:
-        return b"b%d" % value
+        return b"b%d" % bool(value)
     if kind is int:
-        return b"n%d/1" % value
-    return b"n%d/%d" % value.as_integer_ratio() if kind is float else None
+        return b"n%d/1" % int(value)
+    if kind is float:
+        over, under = float(value).as_integer_ratio()
+        return b"n%d/%d" % (over, under)
+    return None

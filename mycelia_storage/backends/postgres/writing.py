@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import orjson
 
@@ -33,6 +33,9 @@ from .documents import document_text
 from .reading import PostgresReads
 from .rows import about, decode_extra, encode
 from .uniques import UniqueIndexes, parse_index
+
+if TYPE_CHECKING:
+    from .transactions import PostgresTransaction
 
 T = TypeVar("T")
 
@@ -72,7 +75,7 @@ class PostgresWrites(PostgresReads):
         which name the entry if the parameters begin with namespace and key (``named``)."""
 
     @abstractmethod
-    def _steps(self, work: Callable[[batches.Steps], T]) -> T:
+    def _steps(self, work: Callable[[PostgresTransaction], T]) -> T:
         """Run ``work``, which writes with several statements, whole or not at all."""
 
     def set(
@@ -87,21 +90,22 @@ class PostgresWrites(PostgresReads):
         if_version: int | None = None,
     ) -> int:
         name, key = check_namespace(namespace), check_key(key)
-        encoded = encode(value, metadata)
-        check_version(if_version)
-        lives = None if check_ttl(ttl) is None else int(ttl * 1000)  # type: ignore[operator]
-        if if_version is not None and if_version >= 2**63:
-            if_version = 2**63 - 1  # no entry has either
-        parameters = (name, key, *encoded, lives, overwrite, if_version)
-        if name in self._uniques:
+        lives = None
+        if ttl is not None:
+            check_ttl(ttl)
+            lives = int(ttl * 1000)
+        if if_version is not None:
+            check_version(if_version)
+            if_version = min(if_version, 2**63 - 1)  # no entry has either
+        parameters = (name, key, *encode(value, metadata), lives, overwrite, if_version)
+        version: int = _STALE if name in self._uniques else self._call(SET, parameters, True)
+        if version > 0:
+            return version
+        if version == _STALE:
             version = self._set_unique(parameters, value, metadata)
-        else:
-            version = self._call(SET, parameters, True)
-            if version == _STALE:
-                version = self._set_unique(parameters, value, metadata)
-        if version <= 0:
-            self._refuse(version, name, key, if_version)
-        return int(version)
+            if version > 0:
+                return version
+        return self._refuse(version, name, key, if_version)
 
     def _set_unique(self, parameters: tuple[Any, ...], value: Any, metadata: Any) -> int:
         name, key = parameters[:2]
@@ -116,9 +120,10 @@ class PostgresWrites(PostgresReads):
         raise StorageBusy(f"the indexes of namespace {name!r} changed again and again")
 
     def _find_uniques(self, name: str) -> UniqueIndexes:
-        generation = 0
+        found = self._rows(FIND_UNIQUES, (name,))
+        generation = found[0][0] if found else 0
         indexes = []
-        for generation, index_id, declaration in self._rows(FIND_UNIQUES, (name,)):
+        for _, index_id, declaration in found:
             if declaration is not None:
                 index = index_from_json(orjson.loads(declaration))
                 if isinstance(index, FieldIndex) and index.unique:
@@ -130,7 +135,7 @@ class PostgresWrites(PostgresReads):
             self._uniques.pop(name, None)
         return known
 
-    def _refuse(self, answer: int, name: str, key: str, if_version: int | None) -> None:
+    def _refuse(self, answer: int, name: str, key: str, if_version: int | None) -> NoReturn:
         if answer <= _CONFLICT:
             raise VersionConflict(name, key, if_version or 0, _CONFLICT - answer)
         if answer == _TAKEN:
@@ -140,8 +145,8 @@ class PostgresWrites(PostgresReads):
     def delete(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE, if_version: int | None = None) -> bool:
         name, key = check_namespace(namespace), check_key(key)
         check_version(if_version)
-        if if_version is not None and if_version >= 2**63:
-            if_version = 2**63 - 1
+        if if_version is not None:
+            if_version = min(if_version, 2**63 - 1)
         answer = self._call(DELETE, (name, key, if_version), True)
         if answer <= _CONFLICT:
             raise VersionConflict(name, key, if_version or 0, _CONFLICT - answer)

@@ -1,0 +1,91 @@
+"""The floor on PostgreSQL: bare psycopg, one connection, prepared statements, the same JSON codec. No checks.
+
+``PostgresFloor`` runs the very statements of the backend, its functions included. ``PostgresPlain`` sets with the plain
+upsert that one would write instead of the function: no versions above a lock, no expiry, no change log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+import psycopg
+
+NAMESPACE = "bench"
+
+GET = """SELECT value, is_json FROM {s}.storage_entries WHERE namespace = %s AND tenant = '' AND key = %s
+AND (expires_at IS NULL OR expires_at > floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint)"""
+GET_MANY = """SELECT key, value, is_json FROM {s}.storage_entries WHERE namespace = %s AND tenant = ''
+AND key = ANY (%s::text[])
+AND (expires_at IS NULL OR expires_at > floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint)"""
+SET = "SELECT {s}.storage_set({lock}::bigint, '5000', '', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+DELETE = "SELECT {s}.storage_delete({lock}::bigint, '5000', '', %s, %s, %s)"
+PLAIN = """INSERT INTO {s}.storage_entries AS e
+(namespace, key, value, is_json, document, version, created_at, updated_at)
+SELECT %s, %s, v, true, convert_from(v, 'UTF8')::jsonb, us, us / 1000, us / 1000
+FROM (SELECT %s::bytea AS v, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us) AS given
+ON CONFLICT (namespace, tenant, key) DO UPDATE SET value = excluded.value, document = excluded.document,
+version = greatest(e.version + 1, excluded.version), updated_at = excluded.updated_at RETURNING version"""
+STAGE = """CREATE TEMP TABLE stage (namespace text, key text, value bytea, is_json boolean) ON COMMIT DROP"""
+COPY = "COPY pg_temp.stage FROM STDIN (FORMAT BINARY)"
+UPSERT = """INSERT INTO {s}.storage_entries AS e
+(namespace, key, value, is_json, document, version, created_at, updated_at)
+SELECT namespace, key, value, is_json, convert_from(value, 'UTF8')::jsonb, us, us / 1000, us / 1000
+FROM pg_temp.stage, (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us) AS clock
+ON CONFLICT (namespace, tenant, key) DO UPDATE SET value = excluded.value, document = excluded.document,
+version = greatest(e.version + 1, excluded.version), updated_at = excluded.updated_at"""
+
+
+class PostgresFloor:
+    """The statements of the backend."""
+
+    name = "floor"
+
+    def __init__(self, url: str, schema: str, lock: int) -> None:
+        self.connection = psycopg.connect(url, autocommit=True)
+        self._cursor = self.connection.cursor(binary=True)
+        names = {"s": f'"{schema}"', "lock": lock}
+        self._get, self._get_many, self._set, self._delete = (
+            sql.format_map(names) for sql in (GET, GET_MANY, SET, DELETE)
+        )
+        self._upsert, self._plain = UPSERT.format_map(names), PLAIN.format_map(names)
+
+    def get(self, key: str) -> Any:
+        row = self._cursor.execute(self._get, (NAMESPACE, key), prepare=True).fetchone()
+        return None if row is None else orjson.loads(row[0])
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, Any]:
+        rows = self._cursor.execute(self._get_many, (NAMESPACE, list(keys)), prepare=True).fetchall()
+        return {key: orjson.loads(value) for key, value, _ in rows}
+
+    def set(self, key: str, value: dict[str, Any]) -> Any:
+        parameters = (NAMESPACE, key, orjson.dumps(value), True, None, None, None, None, True, None)
+        row = self._cursor.execute(self._set, parameters, prepare=True).fetchone()
+        return None if row is None else row[0]
+
+    def delete(self, key: str) -> Any:
+        row = self._cursor.execute(self._delete, (NAMESPACE, key, None), prepare=True).fetchone()
+        return None if row is None else bool(row[0])
+
+    def set_many(self, pairs: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        with self.connection.transaction():
+            self.connection.execute(STAGE)
+            with self._cursor.copy(COPY) as copy:
+                copy.set_types(("text", "text", "bytea", "bool"))
+                for key, value in pairs:
+                    copy.write_row((NAMESPACE, key, orjson.dumps(value), True))
+            self.connection.execute(self._upsert)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class PostgresPlain(PostgresFloor):
+    """A plain upsert instead of the function."""
+
+    name = "plain"
+
+    def set(self, key: str, value: dict[str, Any]) -> Any:
+        row = self._cursor.execute(self._plain, (NAMESPACE, key, orjson.dumps(value)), prepare=True).fetchone()
+        return None if row is None else row[0]
