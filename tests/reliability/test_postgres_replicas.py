@@ -127,6 +127,17 @@ def _open_either(primary: Node, standby: Node) -> PostgresStorageBackend:
     return PostgresStorageBackend(either(primary, standby), replicas=[standby.dsn], replica_wait=30)
 
 
+def test_what_an_open_transaction_wrote_is_not_waited_for(pair: tuple[Node, Node]) -> None:
+    """It need not reach the replica before the commit, so that a read would wait for nothing."""
+    with open_near(pair, 2) as storage:
+        for number in range(5):
+            with storage.transaction() as tx:
+                tx.set("n", number)
+                assert storage.get("n") == (number - 1 if number else None)
+                assert not storage.get_status().details["replicas"][0]["rests"]
+            assert storage.get("n") == number
+
+
 def test_replicas_are_urls() -> None:
     for replicas in (5, ["sqlite:///x"], "host=a", [b"postgresql://a"]):
         with pytest.raises(InvalidConfig, match="replicas"):
