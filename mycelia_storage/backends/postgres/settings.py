@@ -54,7 +54,7 @@ class PostgresSettings:
     replicas: tuple[str, ...] = ()
     """URLs of streaming replicas that serve reads outside transactions, each of one server; in a URL, separated by
     blanks. What this storage wrote is always seen, what others wrote perhaps later."""
-    replica_wait: float = 0.5
+    replica_wait: float = 0.05
     """Seconds that a read waits for a replica to catch up with this storage's writes, before it asks the primary."""
 
     # -- performance; most leave these alone
