@@ -47,7 +47,11 @@ from .writing import PostgresWrites
 
 T = TypeVar("T")
 
-_LISTEN: Final = "SELECT 'mycelia_' || md5(%s || '/' || %s)"
+_CHANNEL: Final = "SELECT 'mycelia_' || md5(%s || '/' || %s)"
+_NOTIFY: Final = "SELECT {s}.storage_wake({t})"
+
+#: Seconds that a backup or a check may take.
+_LONG: Final = 7 * 24 * 3600.0
 
 _ENDED_IDS_KEPT: Final = 1_000
 #: How often a single write is repeated that the server undid to end a deadlock or a conflict.
@@ -123,7 +127,7 @@ class PostgresStorageBackend(PostgresWrites):
         self._owners: dict[int, Session] = {}
         self._alone: Session | None = None
         self._sessions: set[Session] = set()
-        self._listener = Listener(self._open_listening)
+        self._listener = Listener(self._open_listening, self._notify)
         self._upkeep = Upkeep(self)
 
     # -- connections -----------------------------------------------------------------------------------------------
@@ -143,9 +147,12 @@ class PostgresStorageBackend(PostgresWrites):
 
     def _open_listening(self) -> Link:
         link = self._open_link()
-        channel = link.connection.execute(_LISTEN, (self._place.schema, self._place.tenant or "")).fetchall()[0][0]
+        channel = link.connection.execute(_CHANNEL, (self._place.schema, self._place.tenant or "")).fetchall()[0][0]
         link.script(f'LISTEN "{channel}"')
         return link
+
+    def _notify(self) -> None:
+        self._with_link(lambda link: link.rows(self._place.sql(_NOTIFY), (), False))
 
     def _read(self, draw: Callable[[Link], T]) -> T:
         """Run a read on a connection of the pool, again when the connection was lost."""
@@ -323,8 +330,10 @@ class PostgresStorageBackend(PostgresWrites):
         self._owners[threading.get_ident()] = transaction._session
         return transaction
 
-    def _begin_session(self, mode: str, *, writes: bool, wait: float | None = None) -> PostgresTransaction:
-        timeout = self.settings.transaction_timeout
+    def _begin_session(
+        self, mode: str, *, writes: bool, wait: float | None = None, limit: float | None = None
+    ) -> PostgresTransaction:
+        timeout = limit or self.settings.transaction_timeout
         script = self._place.begin(mode, wait, timeout)
         link = self._take_to_begin(script)
         session = Session(link, writes=writes, timeout=timeout, release=self._release_session)
@@ -403,17 +412,19 @@ class PostgresStorageBackend(PostgresWrites):
         return care.status(self, self._rows)
 
     def check(self) -> CheckReport:
-        with self.transaction(read_only=True) as snapshot:
+        with self._long_snapshot() as snapshot:
             return snapshot.check()
+
+    def _long_snapshot(self) -> PostgresTransaction:
+        if self._closed:
+            raise StorageClosed("the storage is closed")
+        return self._begin_session("read only", writes=False, limit=_LONG)
 
     def backup(
         self, path: str | Path, *, overwrite: bool = False, progress: Callable[[int, int], None] | None = None
     ) -> None:
-        """Write a dump (:mod:`mycelia_storage.dumps`), which ``mycelia-storage load`` reads; mode 0600.
-
-        One snapshot is open meanwhile, within ``transaction_timeout``.
-        """
-        with self.transaction(read_only=True) as snapshot:
+        """Write a dump (:mod:`mycelia_storage.dumps`), which ``mycelia-storage load`` reads; mode 0600."""
+        with self._long_snapshot() as snapshot:
             write_dump(snapshot, path, overwrite=overwrite, progress=progress)
 
     def optimize(self) -> None:
