@@ -55,10 +55,11 @@ def ratio(samples: Samples, name: str, to: str) -> float:
     return median(ours / theirs for ours, theirs in zip(samples[name], samples[to], strict=True))
 
 
-def run(url: str, rounds: int) -> dict[str, Any]:
+def run(url: str, rounds: int, entries: int = 20_000, batch: int = BATCH) -> dict[str, Any]:
     """Every workload; what it found."""
     schema = f"bench_{time.time_ns():x}"
-    data = Dataset(20_000)
+    data = Dataset(entries)
+    wanted = min(1_000, entries)
     pairs = list(data.pairs())
     values = [value for _, value in pairs]
     ours = PostgresOurs(url, schema)
@@ -84,18 +85,18 @@ def run(url: str, rounds: int) -> dict[str, Any]:
             return SLICE
 
         def get_many(engine: Any, rng: random.Random) -> int:
-            assert len(engine.get_many(rng.sample(keys, 1_000))) == 1_000
-            return 1_000
+            assert len(engine.get_many(rng.sample(keys, wanted))) == wanted
+            return wanted
 
         def set_many(engine: Any, rng: random.Random) -> int:
-            engine.set_many(rng.sample(pairs, BATCH))
-            return BATCH
+            engine.set_many(rng.sample(pairs, batch))
+            return batch
 
         for name, work, turns in (
             ("get", get, rounds),
             ("set", set_, rounds),
-            ("get_many of 1,000", get_many, rounds),
-            (f"set_many of {BATCH:,}", set_many, max(5, rounds // 6)),
+            (f"get_many of {wanted:,}", get_many, rounds),
+            (f"set_many of {batch:,}", set_many, max(5, rounds // 6)),
         ):
             measure(engines, 2, work)
             samples = measure(engines, turns, work)
@@ -104,7 +105,7 @@ def run(url: str, rounds: int) -> dict[str, Any]:
                 "ours_to_floor": round(ratio(samples, "ours", "floor"), 3),
                 "ours_to_plain": round(ratio(samples, "ours", "plain"), 3),
             }
-        alone = found["set"]["microseconds"]["ours"] / found[f"set_many of {BATCH:,}"]["microseconds"]["ours"]
+        alone = found["set"]["microseconds"]["ours"] / found[f"set_many of {batch:,}"]["microseconds"]["ours"]
         found["a set against an entry of set_many"] = {"times": round(alone, 1)}
     finally:
         for engine in engines.values():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .aio import AsyncStorage as AsyncStorage
     from .backends.memory import MemoryStorageBackend as MemoryStorageBackend
+    from .backends.postgres import PostgresStorageBackend as PostgresStorageBackend
     from .backends.rocksdb import RocksDBStorageBackend as RocksDBStorageBackend
     from .backends.sharded import ShardedStorageBackend as ShardedStorageBackend
     from .backends.sqlite import SQLiteStorageBackend as SQLiteStorageBackend
@@ -105,6 +106,10 @@ __all__ = [*_HOME_OF, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "PostgresStorageBackend":  # not in __all__: its driver is an extra
+        from .config import find_backend
+
+        return find_backend("postgres")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -127,6 +127,7 @@ class _AsyncContract:
     set_many = _writes(StorageBackend.set_many)
     delete_many = _writes(StorageBackend.delete_many)
     restore = _writes(StorageBackend.restore)
+    run_transaction = _writes(StorageBackend.run_transaction)
     clear = _writes(StorageBackend.clear)
     set_metadata = _writes(StorageBackend.set_metadata)
     create_namespace = _writes(StorageBackend.create_namespace)

@@ -183,6 +183,23 @@ def test_watch_sees_what_is_written_after_it(opener: Opener) -> None:
     run(main)
 
 
+def test_a_repeated_transaction_runs_in_the_lane_of_writes(opener: Opener) -> None:
+    def count_up(tx: StorageBackend, step: int) -> int:
+        number = int(tx.get("n", 0)) + step
+        tx.set("n", number)
+        return number
+
+    async def main() -> None:
+        async with AsyncStorage(opener()) as db:
+            await asyncio.gather(*(db.run_transaction(count_up, 2, attempts=3) for _ in range(20)))
+            assert await db.get("n") == 40
+            async with db.transaction() as tx:
+                assert await tx.run_transaction(count_up, 1) == 41
+            assert await db.get("n") == 41
+
+    run(main)
+
+
 def test_run_carries_a_layer(opener: Opener) -> None:
     def double(storage: StorageBackend, key: str, *, times: int) -> int:
         assert threading.current_thread() is not threading.main_thread()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import gil, growth, run
+from bench import gil, growth, postgres, run
 from bench.dataset import Dataset
 from bench.measure import Contestant, Samples, WrongAnswer, ratio, run_rounds
 from bench.report import table
@@ -112,3 +112,15 @@ def test_reads_beside_a_busy_thread_are_counted(tmp_path: Path) -> None:
     rates = json.loads(out.read_text())["per_second"]["memory"]
     assert list(rates) == ["alone", "beside a busy thread, 5 ms", "beside a busy thread, 0.5 ms"]
     assert all(rate > 0 for condition in rates.values() for rate in condition.values())
+
+
+def test_the_postgres_engines_answer_alike(postgres_dsn: str) -> None:
+    found = postgres.run(postgres_dsn, 1, entries=120, batch=110)
+    assert set(found["workloads"]) == {
+        "get",
+        "set",
+        "get_many of 120",
+        "set_many of 110",
+        "a set against an entry of set_many",
+    }
+    assert found["workloads"]["get"]["ours_to_floor"] > 0

@@ -202,6 +202,12 @@ BEGIN
         updated_at = excluded.updated_at, expires_at = excluded.expires_at
       WHERE (p_overwrite AND p_if_version IS NULL) OR e.expires_at <= now_ms
       RETURNING e.version INTO new_version;
+    -- Waited for a transaction that deleted the key? Its version may be above the time before the wait.
+    IF new_version <= now_us AND storage_micros() > now_us + 1000 THEN
+      UPDATE storage_entries SET version = storage_micros()
+        WHERE namespace = p_namespace AND tenant = p_tenant AND key = p_key
+        RETURNING version INTO new_version;
+    END IF;
   END IF;
   IF new_version IS NULL THEN
     IF generation <> 0 THEN  -- the claims must not stay

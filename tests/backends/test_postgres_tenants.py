@@ -103,7 +103,7 @@ def test_a_tenants_batches_transactions_and_snapshots_are_its_own(open_tenant: O
     assert blue.count() == 1
 
 
-def test_a_pooled_connection_carries_no_tenant_over(open_tenant: OpenTenant, app_url: str) -> None:
+def test_a_pooled_connection_carries_no_tenant_over(open_tenant: OpenTenant) -> None:
     acme = open_tenant("acme", pool_max_size=1)
     acme.set("k", 1)
     with acme.transaction() as tx:
@@ -173,7 +173,7 @@ def test_roles_that_row_level_security_does_not_bind_are_refused(
     with psycopg.connect(app_url, autocommit=True) as own:
         own.execute(f"ALTER TABLE {SCHEMA}.storage_changes NO FORCE ROW LEVEL SECURITY")
     for options in ({"migrate": False}, {"read_only": True}):
-        with pytest.raises(StorageError, match="storage_changes .*FORCE ROW LEVEL SECURITY"):
+        with pytest.raises(StorageError, match=r"storage_changes .*FORCE ROW LEVEL SECURITY"):
             open_tenant("acme", **options)
     open_tenant("acme").set("k", 1)  # its owner may force it again
     open_tenant("acme", migrate=False)

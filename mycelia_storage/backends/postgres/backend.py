@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -36,6 +37,7 @@ from .opening import Address
 from .place import Place
 from .pool import Link, Pool
 from .reading import GET, Rows
+from .replicas import CountedPool, Replicas, may_be_read_elsewhere
 from .rows import Row, about, decode
 from .settings import PostgresSettings
 from .transactions import PostgresTransaction, Session
@@ -45,7 +47,11 @@ from .writing import PostgresWrites
 
 T = TypeVar("T")
 
-_LISTEN: Final = "SELECT 'mycelia_' || md5(%s || '/' || %s)"
+_CHANNEL: Final = "SELECT 'mycelia_' || md5(%s || '/' || %s)"
+_NOTIFY: Final = "SELECT {s}.storage_wake({t})"
+
+#: Seconds that a backup or a check may take.
+_LONG: Final = 7 * 24 * 3600.0
 
 _ENDED_IDS_KEPT: Final = 1_000
 #: How often a single write is repeated that the server undid to end a deadlock or a conflict.
@@ -109,15 +115,19 @@ class PostgresStorageBackend(PostgresWrites):
     def _reset(self) -> None:
         """Locks and connections anew: at the start, and in the child of a fork."""
         settings = self.settings
-        self._pool = Pool(
-            self._open_link, settings.pool_min_size, settings.pool_max_size, max(settings.busy_timeout / 1000, 0.001)
-        )
+        kind = CountedPool if settings.replicas else Pool
+        sizes = (settings.pool_min_size, settings.pool_max_size, max(settings.busy_timeout / 1000, 0.001))
+        self._pool = kind(self._open_link, *sizes)
+        self._replicas: Replicas | None = None
+        if isinstance(self._pool, CountedPool):
+            pools = [Pool(self._linker(url), *sizes) for url in settings.replicas]
+            self._replicas = Replicas(self._pool, pools, settings.replica_wait)
         self._turn = FairLock()
         #: Write transactions bound to a thread.
         self._owners: dict[int, Session] = {}
         self._alone: Session | None = None
         self._sessions: set[Session] = set()
-        self._listener = Listener(self._open_listening)
+        self._listener = Listener(self._open_listening, self._notify)
         self._upkeep = Upkeep(self)
 
     # -- connections -----------------------------------------------------------------------------------------------
@@ -127,11 +137,22 @@ class PostgresStorageBackend(PostgresWrites):
             raise StorageClosed("the storage is closed")
         return self._address.connect(self._place.enter)
 
+    def _pools(self) -> list[Pool]:
+        return [self._pool] if self._replicas is None else [self._pool, *self._replicas.pools()]
+
+    def _linker(self, url: str) -> Callable[[], Link]:
+        """What opens connections to a replica."""
+        address = Address(replace(self.settings, url=url, replicas=()))
+        return lambda: address.connect(self._place.enter)
+
     def _open_listening(self) -> Link:
         link = self._open_link()
-        channel = link.connection.execute(_LISTEN, (self._place.schema, self._place.tenant or "")).fetchall()[0][0]
+        channel = link.connection.execute(_CHANNEL, (self._place.schema, self._place.tenant or "")).fetchall()[0][0]
         link.script(f'LISTEN "{channel}"')
         return link
+
+    def _notify(self) -> None:
+        self._with_link(lambda link: link.rows(self._place.sql(_NOTIFY), (), False))
 
     def _read(self, draw: Callable[[Link], T]) -> T:
         """Run a read on a connection of the pool, again when the connection was lost."""
@@ -169,10 +190,20 @@ class PostgresStorageBackend(PostgresWrites):
 
     def _rows(self, statement: str, parameters: tuple[Any, ...]) -> Rows:
         sql = self._place.sql(statement)
+        if self._replicas is not None and may_be_read_elsewhere(statement):
+            return self._read_anywhere(lambda link: link.rows(sql, parameters))
         return self._read(lambda link: link.rows(sql, parameters))
 
     def _query_rows(self, sql: str, parameters: tuple[Any, ...]) -> Rows:
+        if self._replicas is not None:
+            return self._read_anywhere(lambda link: link.rows(sql, parameters, None))
         return self._read(lambda link: link.rows(sql, parameters, None))
+
+    def _read_anywhere(self, draw: Callable[[Link], T]) -> T:
+        if self._closed:
+            raise StorageClosed("the storage is closed")
+        found = self._replicas.read(draw) if self._replicas is not None else []
+        return found[0] if found else self._read(draw)
 
     def _stream(self, sql: str, parameters: tuple[Any, ...]) -> Iterator[Row]:
         link = self._pool.take()
@@ -184,6 +215,8 @@ class PostgresStorageBackend(PostgresWrites):
             self._pool.give(link)
 
     def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
+        if self._replicas is not None:
+            return super().get(key, default, namespace=namespace)
         name, key = check_namespace(namespace), check_key(key)
         pool = self._pool
         link = None
@@ -297,8 +330,10 @@ class PostgresStorageBackend(PostgresWrites):
         self._owners[threading.get_ident()] = transaction._session
         return transaction
 
-    def _begin_session(self, mode: str, *, writes: bool, wait: float | None = None) -> PostgresTransaction:
-        timeout = self.settings.transaction_timeout
+    def _begin_session(
+        self, mode: str, *, writes: bool, wait: float | None = None, limit: float | None = None
+    ) -> PostgresTransaction:
+        timeout = limit or self.settings.transaction_timeout
         script = self._place.begin(mode, wait, timeout)
         link = self._take_to_begin(script)
         session = Session(link, writes=writes, timeout=timeout, release=self._release_session)
@@ -377,17 +412,19 @@ class PostgresStorageBackend(PostgresWrites):
         return care.status(self, self._rows)
 
     def check(self) -> CheckReport:
-        with self.transaction(read_only=True) as snapshot:
+        with self._long_snapshot() as snapshot:
             return snapshot.check()
+
+    def _long_snapshot(self) -> PostgresTransaction:
+        if self._closed:
+            raise StorageClosed("the storage is closed")
+        return self._begin_session("read only", writes=False, limit=_LONG)
 
     def backup(
         self, path: str | Path, *, overwrite: bool = False, progress: Callable[[int, int], None] | None = None
     ) -> None:
-        """Write a dump (:mod:`mycelia_storage.dumps`), which ``mycelia-storage load`` reads; mode 0600.
-
-        One snapshot is open meanwhile, within ``transaction_timeout``.
-        """
-        with self.transaction(read_only=True) as snapshot:
+        """Write a dump (:mod:`mycelia_storage.dumps`), which ``mycelia-storage load`` reads; mode 0600."""
+        with self._long_snapshot() as snapshot:
             write_dump(snapshot, path, overwrite=overwrite, progress=progress)
 
     def optimize(self) -> None:
@@ -409,6 +446,8 @@ class PostgresStorageBackend(PostgresWrites):
         for session in list(self._sessions):
             session.stop("finished")
         self._pool.close()
+        if self._replicas is not None:
+            self._replicas.close()
         self._address.close()
 
     def __repr__(self) -> str:

@@ -47,6 +47,8 @@ def status(storage: PostgresStorageBackend, rows: Rows) -> Status:
     try:
         entries, namespaces = rows(_COUNTS, ())[0]
         size, version, standby = rows(_SIZE, (storage._place.schema,))[0]
+        if storage.settings.tenant is not None:
+            size = 0  # how much the others have is not this tenant's to know
     except StorageError as error:
         if storage._closed:
             raise
@@ -59,6 +61,7 @@ def status(storage: PostgresStorageBackend, rows: Rows) -> Status:
         "standby": standby,
         "read_only": storage.settings.read_only,
         "connections": storage._pool.size,
+        "replicas": [] if storage._replicas is None else storage._replicas.status(),
         "listening": storage._listener.listening,
         "open_transactions": len(storage._transactions),
     }

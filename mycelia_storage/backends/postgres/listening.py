@@ -1,7 +1,8 @@
 """Waking watchers: a connection that listens for as long as somebody watches.
 
-A notification says that something was committed, nothing more; the change log says what. Where no connection that
-listens can be had (a pooler in transaction mode, no connection left), watchers poll.
+A notification says that something was committed, nothing more; the change log says what. A listener counts on being
+told only when it has heard one, which it has sent to itself at the start from another connection: a pooler in
+transaction mode takes LISTEN and delivers nothing. Until then, and where there is no listener, watchers poll.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ _PAUSE: Final = 5.0
 
 
 class Listener:
-    """The listening thread of one storage. ``connect`` gives a link on which LISTEN was said."""
+    """The listening thread of one storage. ``connect`` gives a link on which LISTEN was said; ``notify`` notifies."""
 
-    def __init__(self, connect: Callable[[], Link]) -> None:
+    def __init__(self, connect: Callable[[], Link], notify: Callable[[], None]) -> None:
         self._connect = weakref.WeakMethod(connect)
+        self._notify = weakref.WeakMethod(notify)
         self._changed = threading.Condition()
         self._heard = 0
         self._needed = 0.0
@@ -40,6 +42,7 @@ class Listener:
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._wake: tuple[int, int] | None = None
+        #: Whether watchers are told; as long as it is false they poll.
         self.listening = False
 
     @property
@@ -85,7 +88,10 @@ class Listener:
             del connect
             try:
                 self._hear()  # what was committed before LISTEN took hold
-                self.listening = True
+                notify = self._notify()
+                if notify is not None:
+                    notify()
+                del notify
                 self._listen(link, wake[0])
             finally:
                 self.listening = False
@@ -110,6 +116,7 @@ class Listener:
             while connection.notifies() is not None:
                 heard = True
             if heard:
+                self.listening = True
                 self._hear()
 
     def _hear(self) -> None:

@@ -31,8 +31,13 @@ from .reading import COUNT, GET, GET_ENTRY, GET_MANY, GET_METADATA, HAS, LIST, S
 
 T = TypeVar("T")
 
-# A position in the WAL as a number of bytes. NULL where there is no replay: the server has been promoted.
-_POSITION: Final = "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
+# A position in the WAL, in bytes: what is flushed, which holds every commit that was answered. Beyond it may lie
+# what open transactions wrote, and that need not be flushed, let alone sent, for long. Only a commit that is not waited
+# for may be answered before it is flushed.
+_POSITION: Final = """SELECT (CASE current_setting('synchronous_commit') WHEN 'off' THEN pg_current_wal_insert_lsn()
+ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn)::bigint"""
+
+# NULL where there is no replay: the server has been promoted.
 _REPLAYED: Final = """SELECT CASE WHEN pg_is_in_recovery()
 THEN (pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::bigint END"""
 
