@@ -81,7 +81,7 @@ class PostgresStorageBackend(PostgresWrites):
         self._address = Address(settings)
         self.address = self._address.shown
         self._place = Place(settings.schema, settings.tenant, settings.busy_timeout)
-        self._get = self._place.sql(GET)
+        self._get = self._place.plain(GET)
         self._uniques: dict[str, UniqueIndexes] = {}
         self._last_error: str | None = None
         self._transactions: dict[str, PostgresTransaction] = {}
@@ -196,15 +196,17 @@ class PostgresStorageBackend(PostgresWrites):
         link = None
         try:
             link = pool.take()
-            row = link.one(self._get, (name, key))
+            row = link.point(self._get, name, key)
         except BaseException as error:
             if link is not None:
-                pool.discard(link)
-            if isinstance(error, psycopg.Error | BackendUnavailable):
+                pool.discard(link) if link.lost or not isinstance(error, LookupError) else pool.give(link)
+            if isinstance(error, LookupError | psycopg.Error | BackendUnavailable):
                 return super().get(key, default, namespace=name)
             raise
         pool.give(link)
-        return default if row is None else decode(row[0], row[1], name, key)
+        if row is None:
+            return default
+        return decode(row[0], row[1], name, key)
 
     # -- writes ----------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Final
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 
 from ...errors import StorageBusy, StorageClosed
 
@@ -26,6 +26,9 @@ _STALE: Final = 1.0
 _IDLE_LIMIT: Final = 60.0
 
 _IDLE: Final = int(TransactionStatus.IDLE)
+_ROWS: Final = int(ExecStatus.TUPLES_OK)
+
+_POINT: Final = b"mycelia_get"
 
 
 class Link:
@@ -34,7 +37,7 @@ class Link:
     ``enter``: SQL that must come before each statement, in its transaction (a tenant's setting); None for none.
     """
 
-    __slots__ = ("_cursor", "_execute", "connection", "enter", "idle_since", "pgconn", "prepare")
+    __slots__ = ("_cursor", "_execute", "_pointing", "connection", "enter", "idle_since", "pgconn", "prepare")
 
     def __init__(self, connection: psycopg.Connection[Row], prepare: bool, enter: str | None) -> None:
         self.connection = connection
@@ -44,6 +47,7 @@ class Link:
         self.idle_since = monotonic()
         self._cursor = connection.cursor(binary=True)
         self._execute = self._cursor.execute
+        self._pointing = False
 
     def rows(self, sql: str, parameters: Sequence[Any] = (), prepare: bool | None = True) -> list[Row]:
         """All rows of a statement, in a transaction of its own unless one is open."""
@@ -65,6 +69,29 @@ class Link:
             return found[0] if found else None
         self._execute(sql, parameters, prepare=self.prepare)
         return self._cursor.fetchone()
+
+    def point(self, sql: bytes, namespace: str, key: str) -> tuple[bytes, bool] | None:
+        """The value and is_json of one entry, by libpq's own call: half the time of a cursor's. ``sql`` has ``$1, $2``.
+
+        It cannot be interrupted, so it is for a read that waits for nobody. Raises LookupError where it does not go
+        so: a cursor then says why.
+        """
+        pgconn = self.pgconn
+        if self.enter is not None:
+            raise LookupError
+        if not self.prepare:
+            result = pgconn.exec_params(sql, (namespace.encode(), key.encode()), None, None, 1)
+        else:
+            if not self._pointing:
+                if pgconn.prepare(_POINT, sql).status != ExecStatus.COMMAND_OK:
+                    raise LookupError
+                self._pointing = True
+            result = pgconn.exec_prepared(_POINT, (namespace.encode(), key.encode()), None, 1)
+        if result.status != _ROWS:
+            raise LookupError
+        if not result.ntuples:
+            return None
+        return result.get_value(0, 0) or b"", result.get_value(0, 1) == b"\1"
 
     def script(self, sql: str) -> None:
         """Several statements in one round trip; no parameters."""
