@@ -32,6 +32,9 @@ _CHASE_SECONDS: Final = 30.0
 _FENCES: Final = 5
 _BATCH: Final = 1_000
 
+#: Entries that are deleted in one transaction: it takes some tens of milliseconds.
+_AT_ONCE: Final = 10_000
+
 
 class MoveReport(NamedTuple):
     """One namespace that was moved. Times in seconds; writers waited for ``fenced`` of them at most."""
@@ -175,10 +178,13 @@ class Move:
         """The last seq of each namespace that users track, searched from ``known`` on."""
         record = self._source.get(MOVE + self.top, namespace=RESERVED)
         ends = {}
+        # Who last looked where it was before it came to the source has missed something, if only nothing.
+        arrival = self._source.get(ARRIVED + self.top, namespace=RESERVED)
+        least = 0 if arrival is None else max(1, arrival["start"])
         for name in ledger.family(self._source, self.top):
             info = self._source.get_namespace(name)
             if info is not None and info.track_changes and name not in record["tracked"]:
-                ends[name] = self._log_end(name, known.get(name))
+                ends[name] = max(least, self._log_end(name, known.get(name)))
         return ends
 
     def _log_end(self, name: str, since: int | None) -> int:
@@ -195,8 +201,14 @@ class Move:
     # -- step 8 --------------------------------------------------------------------------------------------------------
 
     def _clean_up(self) -> None:
-        """Delete the old copy in small batches, so that nobody waits long for the lock."""
-        for name in reversed(ledger.family(self._source, self.top)):
+        """Delete the old copy. A large one goes in small batches, so that nobody waits long for the lock.
+
+        The batches are changes of a tracked namespace whose log then goes too, so that a reader of the changes of all
+        namespaces, which cannot tell what it missed, gets CursorExpired. Deleted at once, it has missed nothing.
+        """
+        names = ledger.family(self._source, self.top)
+        large = sum(self._source.count(namespace=name) for name in names) > _AT_ONCE
+        for name in reversed(names) if large else ():
             while keys := self._source.list(namespace=name, limit=_BATCH):
                 with self._at_source(LEFT) as (tx, _):
                     tx.delete_many(keys, namespace=name)
