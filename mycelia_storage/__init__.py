@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         StorageBackend as StorageBackend,
         Transaction as Transaction,
     )
-    from .copying import copy_storage as copy_storage
+    from .copying import CopyReport as CopyReport, Follower as Follower, copy_storage as copy_storage
     from .errors import *  # noqa: F403
     from .filters import Filter as Filter, match as match, where as where
     from .hooks import (
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         use_storage as use_storage,
     )
     from .indexes import FieldIndex as FieldIndex
+    from .observing import logged as logged, traced as traced
 
 __version__ = "0.1.0"
 
@@ -60,7 +61,7 @@ _HOMES = {
         "StorageBackend",
         "Transaction",
     ),
-    "copying": ("copy_storage",),
+    "copying": ("CopyReport", "Follower", "copy_storage"),
     "errors": (
         "BackendUnavailable",
         "BatchError",
@@ -94,6 +95,7 @@ _HOMES = {
     "filters": ("Filter", "match", "where"),
     "hooks": ("use_memory_storage", "use_sqlite_storage", "use_storage"),
     "indexes": ("FieldIndex",),
+    "observing": ("logged", "traced"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -119,6 +119,7 @@ class _AsyncContract:
     get_namespace = _reads(StorageBackend.get_namespace)
     list_indexes = _reads(StorageBackend.list_indexes)
     changes = _reads(StorageBackend.changes)
+    ping = _reads(StorageBackend.ping)
     get_status = _reads(StorageBackend.get_status)
 
     set = _writes(StorageBackend.set)

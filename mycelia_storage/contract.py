@@ -481,9 +481,16 @@ class StorageBackend(ABC):
 
     # -- care ------------------------------------------------------------------------------------------------------
 
+    def ping(self) -> None:
+        """Read once, at the same small cost whatever the size: for probes, which ``get_status`` may be too slow for.
+
+        Raises what reading raises, and StorageError where the backend knows that what is written would be lost.
+        """
+        self.has("ping")
+
     @abstractmethod
     def get_status(self) -> Status:
-        """Health, sizes and the last background error."""
+        """Health, sizes and the last background error. It counts, so it takes longer the more there is."""
 
     @abstractmethod
     def check(self) -> CheckReport:

@@ -6,23 +6,44 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
+from ..config import read_config
+from ..contract import Status
+from ..errors import InvalidInput, StorageError
 from .opening import LONG_TRANSACTION, db_option, json_option, open_to_read
 from .output import json_text, note, print_json, print_table, visible, wants_json
 
 
 @click.command("status")
 @db_option
+@click.option("--ping", is_flag=True, help="Only read once, counting nothing: for probes of large storages.")
 @json_option
 @click.pass_context
-def status_command(ctx: click.Context, db: str, as_json: bool) -> None:
-    """Show health, number of entries and sizes; exit 1 if it is not healthy."""
-    with open_to_read(db) as storage:
-        status = storage.get_status()
-    if wants_json(as_json):
-        print_json(status._asdict())
+def status_command(ctx: click.Context, db: str, ping: bool, as_json: bool) -> None:
+    """Show health, number of entries and sizes; exit 1 if it is not healthy or cannot be opened.
+
+    For a program there is one JSON object in either case, with "healthy" and "last_error".
+    """
+    try:
+        with open_to_read(db) as storage:
+            if ping:
+                storage.ping()
+                status = Status(True, storage.backend_name, 0, 0, 0, 0, 0, None, {})
+            else:
+                status = storage.get_status()
+    except InvalidInput:
+        raise
+    except StorageError as error:
+        if wants_json(as_json):
+            print_json(_shown(Status(False, read_config(db)[0], 0, 0, 0, 0, 0, str(error), {}), short=True))
+        raise
+    if ping and not wants_json(as_json):
+        note(f"The {status.backend} storage answers.")
+    elif wants_json(as_json):
+        print_json(_shown(status, short=ping))
     else:
         rows = []
         for name, value in status._asdict().items():
@@ -30,6 +51,12 @@ def status_command(ctx: click.Context, db: str, as_json: bool) -> None:
         print_table(["", ""], rows)
     if not status.healthy:
         ctx.exit(1)
+
+
+def _shown(status: Status, *, short: bool) -> dict[str, Any]:
+    """The status for a program; ``short`` leaves out what was not looked at."""
+    shown = status._asdict()
+    return {name: shown[name] for name in ("healthy", "backend", "last_error")} if short else shown
 
 
 @click.command("check")

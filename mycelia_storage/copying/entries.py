@@ -103,6 +103,12 @@ def send_wanted(
         refused = [pair for pair in refused if not isinstance(pair[1], UniqueViolation)] + left
     for entry, error in refused:
         problems[entry.namespace, entry.key] = f"refused: {error}"
+    # An entry that expires on the way is not stored, so what it was to replace would stay.
+    now = time.time_ns() // 1_000_000
+    for entry in missing:
+        name = entry.namespace, entry.key
+        if entry.expires_at is not None and entry.expires_at <= now and name in old and name not in problems:
+            removed += tx.delete(entry.key, namespace=entry.namespace)
     return Sent(written, removed, problems)
 
 
@@ -167,6 +173,21 @@ def bounded_batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     for entry in entries:
         batch.append(entry)
         size += _size(entry)
+        if len(batch) >= BATCH_ENTRIES or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def bounded_wanted(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
+    """The same of wanted keys."""
+    batch: list[Wanted] = []
+    size = 0
+    for item in wanted:
+        batch.append(item)
+        value = None if item.entry is None else item.entry.value
+        size += len(value) if isinstance(value, str | bytes) else 1_000
         if len(batch) >= BATCH_ENTRIES or size >= BATCH_BYTES:
             yield batch
             batch, size = [], 0

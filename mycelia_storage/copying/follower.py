@@ -19,19 +19,21 @@ which writes only what differs.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from types import TracebackType
 from typing import Final, Self
 
-from ..contract import ChangePage, Entry, NamespaceInfo, StorageBackend
+from ..contract import Entry, NamespaceInfo, StorageBackend
 from ..errors import CursorExpired, NamespaceNotEmpty, NamespaceNotFound, TransactionExpired
 from ..names import Namespace, check_namespace
-from .entries import BATCH_BYTES, BATCH_ENTRIES, Wanted, difference, send_wanted, still_differing
+from .change_news import read_news
+from .entries import Wanted, bounded_wanted, difference, send_wanted, still_differing
 from .places import COPIES_NAMESPACE, Place, Places
 from .reports import CopyReport, Findings
 from .schema import copy_indexes, describe
 from .snapshots import FOLLOWING_SECONDS, SNAPSHOT_SECONDS, Snapshots
+from .surplus import remove_surplus
 
 #: Changes that a round follows at most, so that its snapshot stays short.
 ROUND_CHANGES: Final = 10_000
@@ -76,6 +78,7 @@ class Follower:
         self._total = self._passed = 0
         self._compared: dict[str, int] = {}
         self._uncompared: dict[str, Place] = {}
+        self._described: dict[str, NamespaceInfo] = {}
         self._written = self._removed = 0
         self._verified = False
         self._settled = False
@@ -101,6 +104,8 @@ class Follower:
         infos = self._snapshots.read(self._infos)
         self._total = sum(info.entries for info in infos) * (2 if self._compares else 1)
         begun = [self._begin(info) for info in infos]
+        for place in list(self._places.found.values()):  # deleted since the copy was interrupted
+            self._delete(place)
         for place in begun:
             self._passed += place.passed
             if not place.done:
@@ -123,8 +128,11 @@ class Follower:
         cursor = None
         tracked = info.track_changes
         if self._tracks and not tracked:
-            self._source.create_namespace(info.name, exist_ok=True, track_changes=True)
-            self._tracking.append(info.name)
+            with self._source.transaction() as tx:
+                now = tx.get_namespace(info.name)
+                if now is not None:  # else it was deleted meanwhile; a survey will see that
+                    tx.create_namespace(info.name, exist_ok=True, track_changes=True)
+                    self._tracking.append(info.name)
             self._snapshots.close()  # an older one would miss what was written before the log began
         if self._tracks or tracked:
             cursor = self._snapshots.read(lambda snapshot: snapshot._last_seq())
@@ -139,6 +147,7 @@ class Follower:
             place.owned = place.surplus = place.owned or found.owned
             place.indexes, place.metadata = found.indexes, found.metadata
         self._uncompared[info.name] = place
+        self._findings.place(info.name, "namespace", None)
         with self._destination.transaction() as tx:
             self._findings.place(info.name, "metadata", describe(info, tx, place))
             self._places.save(place, tx)
@@ -184,29 +193,19 @@ class Follower:
                 extra.append(entry.key)
         wanted = [Wanted(entry.namespace, entry.key, entry) for entry in page]
         sent = send_wanted(tx, wanted, lambda _, key: held.get(key))
-        self._removed += tx.delete_many(extra, namespace=place.namespace) if extra else 0
+        self._removed += sent.removed + (tx.delete_many(extra, namespace=place.namespace) if extra else 0)
         self._written += sent.written
+        versions = {entry.key: entry.version for entry in page}
         for (namespace, key), problem in sent.problems.items():
-            self._findings.key(namespace, key, problem)
+            self._findings.key(namespace, key, problem, versions[key])
         place.after = last
         place.passed += len(page)
 
     def _remove_surplus(self, place: Place, after: str | None, through: int | None = None) -> None:
-        """Delete what the destination holds after a key and the source does not; ``through``: versions up to this."""
-        name = place.namespace
-        while keys := self._destination.list(namespace=name, after=after, limit=BATCH_ENTRIES):
-            there = set(self._source.list(namespace=name, after=after, limit=BATCH_ENTRIES))
-            if len(there) == BATCH_ENTRIES:  # known only as far as this page of the source goes
-                reach = max(there)
-                keys = [key for key in keys if key <= reach] or [reach]
-            gone = [Wanted(name, key, None, through) for key in keys if key not in there]
-            if gone:
-                with self._destination.transaction() as tx:
-                    sent = send_wanted(tx, gone)
-                self._removed += sent.removed
-                for (namespace, key), problem in sent.problems.items():
-                    self._findings.key(namespace, key, problem)
-            after = keys[-1]
+        sent = remove_surplus(self._source, self._destination, place.namespace, after, through)
+        self._removed += sent.removed
+        for (namespace, key), problem in sent.problems.items():
+            self._findings.key(namespace, key, problem)
 
     def _copy_indexes(self, snapshot: StorageBackend, place: Place) -> None:
         before = list(place.indexes)
@@ -262,70 +261,33 @@ class Follower:
 
     def _one_round(self, survey: bool, most: int) -> tuple[int, bool]:
         snapshot = self._snapshots.renew()
-        keys, cleared, lost, cursors, more = self._read_log(snapshot, most)
-        # Of a key that is gone, found before, no version is known up to which it may be deleted.
-        again = dict.fromkeys(islice(self._findings.keys, _RETRIED), None if self._mirror else 0)
+        cursors = {name: p.cursor for name, p in self._places.open.items() if p.cursor is not None}
+        news = read_news(snapshot, cursors, together=self._names is None, most=most)
+        again = {
+            name: None if self._mirror else self._findings.versions[name]
+            for name in islice(self._findings.keys, _RETRIED)
+        }
         wanted = (
             Wanted(name, key, snapshot.get_entry(key, namespace=name), through)
-            for (name, key), through in {**again, **keys}.items()
+            for (name, key), through in {**again, **news.keys}.items()
         )
-        for batch in _batches(wanted):
+        for batch in bounded_wanted(wanted):
             self._apply(batch)
-        begun = [self._begin(info) for info in self._survey(snapshot, lost)] if survey else []
-        for name, through in cleared.items():
+        begun = [self._begin(info) for info in self._survey(snapshot, news.lost)] if survey else []
+        for name, through in news.cleared.items():
             if name in self._places.open:
                 self._clear(self._places.open[name], through)
-        for name, cursor in cursors.items():
-            if name in self._places.open and name not in lost:
+        for name, cursor in news.cursors.items():
+            if name in self._places.open and name not in news.lost:
                 self._places.open[name].cursor = cursor
-        begun += [place for name in lost if (place := self._begin_again(name))]
+        begun += [place for name in news.lost if (place := self._begin_again(name))]
         for place in begun:
             self._copy_place(place)
-        if keys or cleared or begun:
+        if news.keys or news.cleared or begun:
             self._places.save_cursor(self._destination)
-        complete = not (more or cleared or begun or lost)
+        complete = not (news.more or news.cleared or begun or news.lost)
         self._settled = complete and survey
-        return len(keys) + len(cleared) + len(begun), complete
-
-    def _read_log(
-        self, snapshot: StorageBackend, most: int
-    ) -> tuple[dict[tuple[str, str], int], dict[str, int], set[str], dict[str, int], bool]:
-        """What changed since the cursors: keys and cleared namespaces with versions, logs lost, new cursors, more."""
-        places = {name: p.cursor for name, p in self._places.open.items() if p.cursor is not None}
-        keys: dict[tuple[str, str], int] = {}
-        cleared: dict[str, int] = {}
-        lost: set[str] = set()
-        more = False
-        if not places:
-            return keys, cleared, lost, {}, more
-        last = snapshot._last_seq()
-
-        def read(namespace: str | None, cursor: int) -> int:
-            nonlocal more
-            while True:
-                page = snapshot.changes(namespace=namespace, since=cursor)
-                _note(page, places, keys, cleared)
-                if not page.has_more:
-                    return max(last, page.cursor)
-                cursor = page.cursor
-                if len(keys) >= most:
-                    more = True
-                    return cursor
-
-        if self._names is None:
-            try:
-                reached = read(None, min(places.values()))
-                return keys, cleared, lost, dict.fromkeys(places, reached), more
-            except CursorExpired:
-                keys.clear()
-                cleared.clear()
-        cursors = {}
-        for name, cursor in places.items():
-            try:
-                cursors[name] = read(name, cursor)
-            except CursorExpired:
-                lost.add(name)
-        return keys, cleared, lost, cursors, more
+        return len(news.keys) + len(news.cleared) + len(begun), complete
 
     def _apply(self, batch: list[Wanted]) -> None:
         with self._destination.transaction() as tx:
@@ -333,13 +295,11 @@ class Follower:
         self._written += sent.written
         self._removed += sent.removed
         differing = still_differing(self._destination, batch)
-        for namespace, key, _, _ in batch:
+        for namespace, key, entry, through in batch:
             problem = sent.problems.get((namespace, key)) or differing.get((namespace, key))
-            if problem is None:
-                self._findings.settled(namespace, key)
-            else:
-                self._findings.settled(namespace, key)
-                self._findings.key(namespace, key, problem)
+            self._findings.settled(namespace, key)
+            if problem is not None:
+                self._findings.key(namespace, key, problem, through if entry is None else entry.version)
 
     def _clear(self, place: Place, through: int) -> None:
         if place.owned:
@@ -379,29 +339,38 @@ class Follower:
             elif place.created_at != info.created_at or (self._tracks and not info.track_changes):
                 lost.add(name)
             else:
-                info = info._replace(track_changes=place.tracked)
-                self._findings.place(name, "metadata", describe(info, self._destination, place))
+                self._describe(info._replace(track_changes=place.tracked), place)
                 self._copy_indexes(snapshot, place)
         return new
+
+    def _describe(self, info: NamespaceInfo, place: Place) -> None:
+        # What was given before is not looked at again: asking for a namespace counts its entries.
+        if self._described.get(info.name) == (info := info._replace(entries=0)):
+            return
+        if info.metadata and not place.metadata:  # known before it is there, lest it stay for ever
+            place.metadata = True
+            self._places.save(place, self._destination)
+        self._findings.place(info.name, "metadata", describe(info, self._destination, place))
+        self._described[info.name] = info
 
     def _delete(self, place: Place) -> None:
         """The namespace was deleted in the source."""
         name = place.namespace
-        self._findings.keys = {k: v for k, v in self._findings.keys.items() if k[0] != name}
-        self._findings.places = {k: v for k, v in self._findings.places.items() if k[0] != name}
+        self._findings.forget(name)
         if not place.owned:
             problem = "deleted in the source; the destination held entries of its own, so what it holds was kept"
             self._findings.place(name, "namespace", problem)
-        else:
-            self._remove_surplus(place, None)
-            try:
-                self._destination.delete_namespace(name)
-            except NamespaceNotFound:
-                pass
-            except NamespaceNotEmpty:
-                problem = "deleted in the source; the destination keeps it for what is below it"
-                self._findings.place(name, "namespace", problem)
-        self._places.forget(name)
+        with self._destination.transaction() as tx:
+            if place.owned:
+                self._removed += tx.clear(namespace=name)
+                try:
+                    tx.delete_namespace(name)
+                except NamespaceNotFound:
+                    pass
+                except NamespaceNotEmpty:
+                    problem = "deleted in the source; the destination keeps it for what is below it"
+                    self._findings.place(name, "namespace", problem)
+            self._places.forget(name, tx)
         self._compared.pop(name, None)
 
     # -- comparing -------------------------------------------------------------------------------------------------
@@ -433,7 +402,7 @@ class Follower:
                     found, other = other, next(others, None)
                 problem = difference(entry, found, time.time_ns() // 1_000_000)
                 if problem is not None:
-                    self._findings.key(name, entry.key, problem)
+                    self._findings.key(name, entry.key, problem, entry.version)
             after = page[-1].key
             self._compared[name] = self._compared.get(name, 0) + len(page)
             self._step()
@@ -444,7 +413,7 @@ class Follower:
             other = next(others, None)
 
     def _surplus(self, entry: Entry) -> None:
-        if self._mirror:
+        if self._mirror or (entry.namespace, entry.key) in self._findings.reasons:
             self._findings.key(entry.namespace, entry.key, "only in the destination")
 
     def finish(self) -> CopyReport:
@@ -483,33 +452,3 @@ class Follower:
         if self._progress is not None:
             done = self._passed + sum(self._compared.values())
             self._progress(done, max(done, self._total))
-
-
-def _note(
-    page: ChangePage,
-    places: Mapping[str, int],
-    keys: dict[tuple[str, str], int],
-    cleared: dict[str, int],
-) -> None:
-    for change in page.changes:
-        if change.namespace not in places:
-            continue
-        if change.key is None:
-            cleared[change.namespace] = change.version
-        else:
-            keys[change.namespace, change.key] = change.version
-
-
-def _batches(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
-    """Runs within the bounds of a transaction."""
-    batch: list[Wanted] = []
-    size = 0
-    for item in wanted:
-        batch.append(item)
-        value = None if item.entry is None else item.entry.value
-        size += len(value) if isinstance(value, str | bytes) else 1_000
-        if len(batch) >= BATCH_ENTRIES or size >= BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

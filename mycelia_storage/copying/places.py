@@ -100,10 +100,11 @@ class Places:
         if cursors:
             tx.set(self._digest, {"cursor": min(cursors)}, namespace=COPIES_NAMESPACE)
 
-    def forget(self, namespace: str) -> None:
+    def forget(self, namespace: str, tx: StorageBackend) -> None:
         """The namespace is no longer copied."""
         self.open.pop(namespace, None)
-        self._destination.delete(f"{self._digest}/{namespace}", namespace=COPIES_NAMESPACE)
+        self.found.pop(namespace, None)
+        tx.delete(f"{self._digest}/{namespace}", namespace=COPIES_NAMESPACE)
 
     def forget_all(self) -> None:
         """The copy has ended: remove every trace of it."""

@@ -52,15 +52,18 @@ class Findings:
 
     def __init__(self) -> None:
         self.keys: dict[tuple[str, str], str] = {}
+        self.versions: dict[tuple[str, str], int] = {}
+        """Of such a key, the newest version that the source is known to have had."""
         self.places: dict[tuple[str, str], str] = {}
         self.reasons: dict[tuple[str, str], str] = {}
         self.uncounted = 0
 
-    def key(self, namespace: str, key: str, problem: str) -> None:
+    def key(self, namespace: str, key: str, problem: str, version: int | None = None) -> None:
         """Note that an entry differs; a reason found earlier says more than that something does."""
         name = namespace, key
         if len(self.keys) < _REMEMBERED or name in self.keys:
             self.keys[name] = self.reasons.get(name, problem)
+            self.versions[name] = max(self.versions.get(name, 0), version or 0)
         else:
             self.uncounted += 1
 
@@ -68,6 +71,12 @@ class Findings:
         """Note that an entry is as it should be."""
         self.keys.pop((namespace, key), None)
         self.reasons.pop((namespace, key), None)
+        self.versions.pop((namespace, key), None)
+
+    def forget(self, namespace: str) -> None:
+        """The namespace is not copied any more."""
+        self.keys = {name: problem for name, problem in self.keys.items() if name[0] != namespace}
+        self.places = {name: problem for name, problem in self.places.items() if name[0] != namespace}
 
     def place(self, namespace: str, subject: str, problem: str | None) -> None:
         """Note what is wrong with ``subject`` of a namespace; None takes it back."""

@@ -28,6 +28,14 @@ class CareContract(ContractCase):
         assert status.last_error is None
         assert min(status.size_bytes, status.wal_bytes, status.schema_version) >= 0
 
+    def test_ping_answers_without_a_word_and_changes_nothing(self, storage: StorageBackend) -> None:
+        storage.set("ping", 1)
+        before = list(storage.scan())
+        storage.ping()
+        assert list(storage.scan()) == before
+        with storage.transaction(read_only=True) as snapshot:
+            snapshot.ping()
+
     def test_what_is_supported(self, storage: StorageBackend) -> None:
         assert storage.supports_transactions
         assert storage.supports_query
@@ -109,6 +117,7 @@ class CareContract(ContractCase):
             lambda: storage.list_indexes("n"),
             lambda: storage.changes(),
             lambda: storage.watch(),
+            lambda: storage.ping(),
             lambda: storage.get_status(),
             lambda: storage.check(),
             lambda: storage.optimize(),

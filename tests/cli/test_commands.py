@@ -134,11 +134,25 @@ def test_status_check_backup(run, run_on, tmp_path) -> None:
     run.ok("set", "users", "k", "1")
     (status,) = run.lines("status")
     assert (status["healthy"], status["entries"], status["backend"]) == (True, 1, "sqlite")
+    assert run.lines("status", "--ping") == [{"healthy": True, "backend": "sqlite", "last_error": None}]
     assert run.lines("check", "--json") == [{"ok": True, "problems": []}]
     run.ok("backup", str(tmp_path / "copy.db"))
     assert run("backup", str(tmp_path / "copy.db")).exit_code == 2
     run.ok("backup", str(tmp_path / "copy.db"), "--overwrite")
     assert run_on("copy.db").lines("get", "users", "k") == [1]
+
+
+@pytest.mark.parametrize("options", [(), ("--ping",), ("--json",)])
+def test_the_status_of_what_cannot_be_opened_is_json_too(run, tmp_path, options) -> None:
+    (tmp_path / "not.db").write_text("no database" * 500)
+    for name in ("none.db", "not.db"):
+        result = run("status", "--db", str(tmp_path / name), *options)
+        assert result.exit_code == 1
+        status = json.loads(result.stdout)
+        assert (status["healthy"], status["backend"]) == (False, "sqlite")
+        assert status["last_error"] in result.stderr
+    assert run("status", "--db", "nobackend://x", *options).exit_code == 2
+    assert run.ok("status", "--db", "memory:", *options)
 
 
 def test_watch_prints_the_changes_after_a_cursor(run) -> None:

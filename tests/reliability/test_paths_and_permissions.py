@@ -216,3 +216,5 @@ def test_writes_to_a_file_that_went_away_do_not_vanish_in_silence(tmp_path: Path
         status = storage.get_status()
         assert told or not status.healthy
         assert status.last_error
+        with pytest.raises(StorageError):
+            storage.ping()

@@ -250,6 +250,12 @@ class ShardedStorageBackend(ShardedOperations):
 
     # -- care ------------------------------------------------------------------------------------------------------
 
+    def ping(self) -> None:
+        if self.is_closed:
+            raise StorageClosed("the storage is closed")
+        for shard in self._router.view.shards.values():
+            shard.ping()
+
     def optimize(self) -> None:
         self._refuse_inside_bound()
         if self.is_closed:

@@ -197,6 +197,12 @@ class ShardedTransaction(ShardedOperations, Transaction):
             arrival = inner.get(ledger.ARRIVED + ledger.checked_top(namespace), namespace=ledger.RESERVED)
             return page_of(inner, view, name, arrival, namespace, since, limit)
 
+    def ping(self) -> None:
+        with self._work.lock:
+            self._check()
+            for inner in self._inners.values():
+                inner.ping()
+
     def clear(self, *, namespace: Namespace | None = None) -> int:
         if namespace is not None:
             return self._write(namespace, lambda shard: shard.clear(namespace=namespace))

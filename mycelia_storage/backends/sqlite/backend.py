@@ -541,6 +541,12 @@ class SQLiteStorageBackend(SQLiteReads):
 
     # -- care ------------------------------------------------------------------------------------------------------
 
+    def ping(self) -> None:
+        self.has("ping")
+        problem = care.moved(self)
+        if problem is not None:
+            raise StorageError(problem)
+
     def get_status(self) -> Status:
         return care.status(self, self._rows)
 

@@ -45,8 +45,7 @@ def status(storage: SQLiteStorageBackend, rows: Rows) -> Status:
     try:
         entries = int(rows(_ENTRIES, (now_ms(),))[0][0])
         namespaces = int(rows(_NAMESPACES, ())[0][0])
-        if _has_moved(storage):
-            problem = f"the file {storage.path!r} was moved or deleted while open: what is written now is lost"
+        problem = moved(storage) or problem
     except StorageError as error:
         if storage._closed:
             raise
@@ -73,6 +72,13 @@ def status(storage: SQLiteStorageBackend, rows: Rows) -> Status:
         last_error=problem,
         details=details,
     )
+
+
+def moved(storage: SQLiteStorageBackend) -> str | None:
+    """What to say when the file is no longer where it was opened, else None."""
+    if not _has_moved(storage):
+        return None
+    return f"the file {storage.path!r} was moved or deleted while open: what is written now is lost"
 
 
 def check(storage: SQLiteStorageBackend, rows: Rows) -> CheckReport:

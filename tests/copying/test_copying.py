@@ -1,7 +1,5 @@
 """Copying storages: between every pair of backends, verified entry by entry."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +19,7 @@ from mycelia_storage.copying.entries import BATCH_ENTRIES
 from mycelia_storage.copying.reports import NAMED_MISMATCHES
 from mycelia_storage.errors import InvalidInput, NamespaceNotFound, StorageReadOnly
 
-Open = Callable[[str], StorageBackend]
-
-
-@pytest.fixture
-def open_storage(tmp_path: Path) -> Iterator[Open]:
-    """Opens a new storage of a backend by its name."""
-    with ExitStack() as stack:
-        count = 0
-
-        def open(name: str) -> StorageBackend:
-            nonlocal count
-            count += 1
-            if name == "memory":
-                return stack.enter_context(MemoryStorageBackend())
-            return stack.enter_context(SQLiteStorageBackend(str(tmp_path / f"{count}.db")))
-
-        yield open
+from .conftest import PAIRS, Open
 
 
 def fill(storage: StorageBackend) -> None:
@@ -62,8 +44,7 @@ def everything(storage: StorageBackend) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("source_name", ["memory", "sqlite"])
-@pytest.mark.parametrize("destination_name", ["memory", "sqlite"])
+@pytest.mark.parametrize(("source_name", "destination_name"), PAIRS)
 def test_everything_arrives_between_all_backends(open_storage: Open, source_name: str, destination_name: str) -> None:
     source, destination = open_storage(source_name), open_storage(destination_name)
     fill(source)
