@@ -16,8 +16,9 @@ any other text, or a ``Path``                   the SQLite file of that path
 None                                            what the environment variable ``MYCELIA_DB`` holds
 ==============================================  =====================================================
 
-The query of a ``sqlite:``, ``memory:`` or ``sharded:`` URL holds options, ``?busyTimeout=100&read_only=true``: ``true`` and
-``false`` are booleans, numbers are numbers, the rest is text.
+The query of a URL that is not a plug-in's holds options, ``?busyTimeout=100&read_only=true``: ``true`` and ``false``
+are booleans, numbers are numbers, the rest is text. The address of a shard there is percent-encoded where it holds
+``&``, ``#`` or ``%``.
 
 ``auto`` is sqlite if ``dbPath`` is given and apsw is installed. Otherwise it is memory, without the options that only
 a file has; if that loses a ``dbPath``, a warning is logged.

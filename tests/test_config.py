@@ -284,7 +284,7 @@ def test_auto_without_apsw_is_memory_and_says_so(
 
 def test_an_unknown_backend_names_those_there_are() -> None:
     with pytest.raises(
-        InvalidConfig, match=r"unknown backend 'sqlit'; did you mean 'sqlite'\? known are memory, sqlite"
+        InvalidConfig, match=r"unknown backend 'sqlit'; did you mean 'sqlite'\? known are memory, sharded, sqlite"
     ):
         open_storage({"backend": "sqlit"})
     with pytest.raises(InvalidConfig, match="unknown backend 'redis'"):

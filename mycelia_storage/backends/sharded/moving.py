@@ -86,7 +86,7 @@ class Move:
     def _copy_and_switch(self, settled: Callable[[], None], progress: Callable[[int, int], None]) -> tuple[int, float]:
         for attempt in range(1, _FENCES + 1):
             self._open_target()
-            donor = Donor(self._source, self.top, self._address, self._track)
+            donor = Donor(self._source, self.top, self._address, self._at_source, self._track)
             recipient = Recipient(self._target, self._at_target)
             with Follower(
                 cast(StorageBackend, donor), cast(StorageBackend, recipient), progress=progress, mirror=True
@@ -131,11 +131,12 @@ class Move:
                 _delete_family(tx, self.top)
             ledger.write(tx, INCOMING + self.top, {"epoch": self._epoch, "token": self._token})
 
-    def _track(self, name: str) -> None:
+    def _track(self, tx: StorageBackend, name: str) -> None:
         """Turn change tracking on for the time of the move, and note it: users asked for none."""
-        with self._at_source() as (tx, record):
-            ledger.write(tx, MOVE + self.top, record | {"tracked": sorted({*record["tracked"], name})})
-            tx.create_namespace(name, exist_ok=True, track_changes=True)
+        record = self._own(tx)
+        assert record is not None
+        ledger.write(tx, MOVE + self.top, record | {"tracked": sorted({*record["tracked"], name})})
+        tx.create_namespace(name, exist_ok=True, track_changes=True)
 
     def _fence(self, attempt: int) -> None:
         with self._at_source() as (tx, record):

@@ -70,6 +70,10 @@ class ShardedStorageBackend(ShardedOperations):
     def _find(self, name: str, table: Table) -> StorageBackend:
         return opening.find_shard(name, table, self.settings)
 
+    @property
+    def transactions_span_namespaces(self) -> bool:
+        return self._router.view.table.sole_shard() is not None
+
     # -- the way to a shard ----------------------------------------------------------------------------------------
 
     def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:

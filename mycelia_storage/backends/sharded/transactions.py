@@ -57,6 +57,10 @@ class ShardedTransaction(ShardedOperations, Transaction):
         work.stack.append(self)
         work.storage._remember(self)
 
+    @property
+    def transactions_span_namespaces(self) -> bool:
+        return self._work.storage.transactions_span_namespaces
+
     # -- life ------------------------------------------------------------------------------------------------------
 
     @property
