@@ -321,7 +321,7 @@ def test_only_something_callable_can_be_registered() -> None:
 
 def test_an_installed_plug_in_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, plug_in("far", lambda: Recorder), plug_in("sqlite", lambda: Recorder))
-    assert known_backends() == ["far", "memory", "sqlite"]
+    assert known_backends() == ["far", "memory", "sharded", "sqlite"]
     storage: Any = open_storage("far://there")
     assert storage.options == {"url": "far://there"}
     assert find_backend("sqlite") is not Recorder, "a plug-in cannot take the place of a built-in backend"

@@ -87,6 +87,8 @@ class View:
 
     def frozen(self) -> View:
         """A copy that what others learn does not reach."""
+        if not self.table.is_moving:
+            return self  # nothing can be learnt
         copy = View(self.table, self.shards)
         copy.left, copy.closed = set(self.left), set(self.closed)
         return copy
@@ -139,10 +141,10 @@ class Router:
     def renew(self, view: View, name: str) -> View:
         """Renew the lease of a shard; another view than ``view`` if its table was newer."""
         began = clock()
-        table = ledger.read_table(view.shards[name], name)
-        if table.epoch > view.table.epoch:
-            return self.adopt(table)
-        if table.closed and table.epoch == view.table.epoch:
+        data = view.shards[name].get(TABLE, namespace=RESERVED)
+        if data is None or data["epoch"] > view.table.epoch:
+            return self.adopt(ledger.table_of(data, name))
+        if data["closed"] and data["epoch"] == view.table.epoch:
             view.closed.add(name)
         view.leases[name].until = began + view.table.lease
         return view
@@ -164,6 +166,11 @@ class Router:
 
     def look(self, view: View, top: str, name: str, reader: StorageBackend) -> Claim:
         """Whether the shard ``name`` holds ``top`` by its own ledger, read through ``reader``."""
+        if not view.table.is_moving:
+            data = reader.get(TABLE, namespace=RESERVED)
+            if data is not None and data["epoch"] <= view.table.epoch:
+                return Claim(view.holder(top)[0] == name, None)
+        # Both at one moment: with the finish of an epoch its records go.
         rows = reader.get_many([TABLE, MOVE + top], namespace=RESERVED)
         table = ledger.table_of(rows.get(TABLE), name)
         if table.epoch > view.table.epoch:

@@ -132,15 +132,28 @@ class ShardedStorageBackend(ShardedOperations):
             lease = view.leases[name]
             entries = view.shards[name].scan(after=after, limit=limit, **options)
             moved = False
-            # In transit, each look is a read of the ledger.
-            while part := list(islice(entries, 1 if settled else _LOOK_EVERY)):
-                if not (settled and clock() < lease.until) and not self._router.holds(view, top, name):
-                    moved = True
-                    break
-                after = part[-1].key
-                if limit is not None:
-                    limit -= len(part)
-                yield from part
+            if settled:
+                until = lease.until
+                for entry in entries:
+                    if clock() >= until:
+                        if not self._router.holds(view, top, name):
+                            moved = True
+                            break
+                        until = lease.until
+                    after = entry.key
+                    if limit is not None:
+                        limit -= 1
+                    yield entry
+            else:
+                # Each look is a read of the ledger.
+                while part := list(islice(entries, _LOOK_EVERY)):
+                    if not self._router.holds(view, top, name):
+                        moved = True
+                        break
+                    after = part[-1].key
+                    if limit is not None:
+                        limit -= len(part)
+                    yield from part
             if not moved and self._router.holds(view, top, name):
                 return
 
