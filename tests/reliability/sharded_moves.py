@@ -186,18 +186,23 @@ def move_to(talk: Talk, shards: list[str], added: str) -> None:
 
 
 class Campaign:
-    """Rounds of adding a shard under writers; ``seen`` counts what was met."""
+    """Rounds of adding a shard under writers; ``seen`` counts what was met.
 
-    def __init__(self, folder: Path, server: ForkServer, seed: int) -> None:
+    ``address(name)`` is where a new, empty shard of a name is; by default a file in ``folder``.
+    """
+
+    def __init__(
+        self, folder: Path, server: ForkServer, seed: int, address: Callable[[str], str] | None = None
+    ) -> None:
         self.folder, self.server, self.seed = folder, server, seed
+        self.address = address or (lambda name: str(folder / f"{name}.db"))
         self.rng = random.Random(seed)
         self.seen: Counter[str] = Counter()
         self.fences: list[float] = []
 
     def round(self, number: int, *, writers: int = 2, kills: int = 6) -> None:
         """Add a shard under writing processes; the mover is killed so many times before it may finish."""
-        files = [str(self.folder / f"{number}-{shard}.db") for shard in "abcd"]
-        shards, added = files[:3], files[3]
+        *shards, added = [self.address(f"{number}-{shard}") for shard in "abcd"]
         with ShardedStorageBackend(shards, lease=LEASE, settle=SETTLE) as storage:
             for top in TOPS:
                 storage.set_many(((f"filler{n}", "x" * 100) for n in range(FILLERS)), namespace=f"{top}/filled")

@@ -150,8 +150,13 @@ def rebalance(router: Router, progress: Callable[[int, int], None] | None) -> Re
                     moves.append(report)
             if _close(router.shards[name], name, table, settled):
                 break
-    if router.view.table.epoch == table.epoch:
+    try:
         _decide(router, table.finished())
+    except StorageBusy:
+        propagate(router)
+        if router.view.table.epoch == table.epoch:
+            raise
+        # Another rebalance came to the same end first.
     return RebalanceReport(moves)
 
 

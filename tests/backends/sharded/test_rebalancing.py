@@ -252,6 +252,30 @@ def test_two_movers_do_no_harm(shards: Shards) -> None:
     assert all(place_of(shards, name) == [3] for name in MOVING)
 
 
+def test_a_mover_that_was_thought_dead_writes_nothing(shards: Shards) -> None:
+    """It wakes in the middle of its copying, when all has moved and what it is about to copy was deleted there."""
+    storage, late, other = shards.client(), shards.client(), shards.client()
+    name = MOVING[0]
+    storage.set_many(((f"k{n:05}", n) for n in range(2_500)), namespace=name)
+    late.add_shard(shards.storages[3])
+    woken = False
+
+    def sleep(_done: int, _total: int) -> None:
+        nonlocal woken
+        if not woken:
+            woken = True
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(other.rebalance).result(60)
+            assert storage.clear(namespace=name) == 2_500
+
+    with pytest.raises(StorageBusy, match="taken over"):
+        late.rebalance(progress=sleep)
+    assert woken
+    assert storage.list(namespace=name) == late.list(namespace=name) == []
+    assert place_of(shards, name) == [3]
+    assert late.rebalance().moves == []
+
+
 # -- clients with old knowledge ------------------------------------------------------------------------------------
 
 
