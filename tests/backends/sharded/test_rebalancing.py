@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mycelia_storage.backends.memory import MemoryStorageBackend
-from mycelia_storage.backends.sharded import ShardedStorageBackend, moving, router
+from mycelia_storage.backends.sharded import ShardedStorageBackend, moving, rebalancing, router
 from mycelia_storage.backends.sharded.routing import choose
 from mycelia_storage.contract import Entry
 from mycelia_storage.errors import CommitUnknown, InvalidConfig, InvalidNamespace, StorageBusy, StorageError
@@ -476,6 +476,24 @@ def test_fresh_names_in_transit_are_one_place_for_all(shards: Shards) -> None:
     storage.set("k", 1, namespace=MOVING[1])
     assert other.get("k", namespace=MOVING[1]) == 1
     assert [place_of(shards, name) for name in MOVING[:2]] == [[3], [3]]
+
+
+def test_a_name_that_appears_at_the_last_moment_moves_too(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, other = shards.client(), shards.client()
+    close = rebalancing._close
+
+    def close_late(*arguments: Any) -> bool:
+        for name in MOVING:
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(other.set, "k", 1, namespace=name).result(60)
+        return close(*arguments)
+
+    monkeypatch.setattr(rebalancing, "_close", close_late)
+    storage.add_shard(shards.storages[3])
+    storage.rebalance()
+    for name in MOVING:
+        assert storage.get("k", namespace=name) == other.get("k", namespace=name) == 1
+        assert place_of(shards, name) == [3]
 
 
 # -- pins and refusals ---------------------------------------------------------------------------------------------
