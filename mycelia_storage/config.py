@@ -9,6 +9,9 @@ configuration                                   opens
 ``memory:`` or ``memory://``                    the memory backend
 ``postgresql://user@host/database``             a schema of a PostgreSQL database; ``postgres://`` is the same
 ``postgres+embedded:///folder``                 the same on a server of one's own, run from a wheel
+``sharded:?shard=a.db&shard=b.db``              one storage over several; a shard is anything in this table
+``sharded:///shards.json``                      the same with its options, ``{"shards": [...], ...}``, in a file
+``postgresql+shards:///?shard=h1/d&shard=h2/d`` the same, ``postgresql://`` before every shard without a scheme
 ``NAME://...``                                  the plug-in NAME, which gets the whole URL as ``url=``
 any other text, or a ``Path``                   the SQLite file of that path
 ``{"backend": "sqlite", "options": {...}}``     that backend; no backend named is ``auto``
@@ -16,8 +19,9 @@ any other text, or a ``Path``                   the SQLite file of that path
 None                                            what the environment variable ``MYCELIA_DB`` holds
 ==============================================  =====================================================
 
-The query of a URL holds options, ``?busyTimeout=100&read_only=true``: ``true`` and ``false`` are booleans, numbers are
-numbers, the rest is text. What the postgres backend does not know goes to libpq.
+The query of a URL that is not a plug-in's holds options, ``?busyTimeout=100&read_only=true``: ``true`` and ``false``
+are booleans, numbers are numbers, the rest is text. What the postgres backend does not know goes to libpq. The address
+of a shard there is percent-encoded where it holds ``&``, ``#`` or ``%``.
 
 ``auto`` is sqlite if ``dbPath`` is given and apsw is installed. Otherwise it is memory, without the options that only
 a file has; if that loses a ``dbPath``, a warning is logged.
@@ -28,6 +32,7 @@ takes the options as keywords and returns a StorageBackend. :func:`register_back
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -154,6 +159,8 @@ def known_backends() -> list[str]:
 def _read_text(text: str) -> tuple[str, dict[str, Any]]:
     scheme, colon, rest = text.partition(":")
     scheme = scheme.lower()
+    if colon and (scheme == "sharded" or (scheme.endswith("+shards") and rest.startswith(("//", "?")))):
+        return "sharded", _read_shards(scheme.removesuffix("+shards"), rest, text)
     if colon and scheme in _POSTGRES_SCHEMES and rest.startswith("//"):
         return "postgres", {"url": text}
     if colon and scheme in ("memory", "sqlite"):
@@ -181,6 +188,37 @@ def _read_built_in_url(scheme: str, rest: str, text: str) -> tuple[str, dict[str
     if any(camel_case(option) == "dbPath" for option in options):
         raise InvalidConfig(f"the path of a {scheme} URL stands before its query: {text!r}")
     return scheme, {"db_path": _checked_path(_decode(body[3:], text)), **options}
+
+
+def _read_shards(family: str, rest: str, text: str) -> dict[str, Any]:
+    """The options of a sharded storage from its URL. ``family`` is the scheme of shards that have none."""
+    body, _, query = rest.partition("?")
+    if "#" in rest:
+        raise InvalidConfig(f"a storage URL has no fragment; write # as %23: {text!r}")
+    parts = query.split("&") if query else []
+    given = [_decode(part.partition("=")[2], text) for part in parts if part.startswith("shard=")]
+    options = _read_query("&".join(part for part in parts if not part.startswith("shard=")), text)
+    if body.startswith("///") and len(body) > 3:
+        if given:
+            raise InvalidConfig(f"the shards of a sharded URL stand in its file or in its query, not in both: {text!r}")
+        return {**_read_json_options(_checked_path(_decode(body[3:], text))), **options}
+    if body not in ("", "//", "///") or not given:
+        raise InvalidConfig(f"write {family}:?shard=ADDRESS&shard=ADDRESS or sharded:///file.json instead of {text!r}")
+    bare = family in ("sharded", "sqlite")
+    shards = [shard if bare or "://" in shard else f"{family}://{shard}" for shard in given]
+    return {"shards": shards, **options}
+
+
+def _read_json_options(path: str) -> dict[str, Any]:
+    try:
+        options = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise InvalidConfig(f"cannot read the shards from {path!r}: {error.strerror}") from error
+    except ValueError as error:
+        raise InvalidConfig(f"{path!r} is not JSON: {error}") from error
+    if not isinstance(options, dict) or "shards" not in options:
+        raise InvalidConfig(f'{path!r} has no "shards": a list of addresses, or an object of names and addresses')
+    return options
 
 
 def _read_query(query: str, text: str) -> dict[str, Any]:

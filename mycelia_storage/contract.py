@@ -137,6 +137,11 @@ class StorageBackend(ABC):
     supports_query: bool = True
     supports_metadata: bool = True
 
+    @property
+    def transactions_span_namespaces(self) -> bool:
+        """Whether one transaction may touch any namespaces together. If not, it may touch those of one top level."""
+        return True
+
     #: Name in configuration and status: "sqlite", "memory", ...
     backend_name: str = ""
 

@@ -140,7 +140,10 @@ class _Load:
         self._check_fit(first, is_dump)
         records = records if first is None else chain([first], records)
         wrote_progress = saved is not None or self.options.restart
-        for batch, is_last in _batches(records, self.options.batch_size):
+        batches = _batches(records, self.options.batch_size)
+        if is_dump and self.namespace is None and not self.storage.transactions_span_namespaces:
+            batches = _split_by_top(batches)
+        for batch, is_last in batches:
             if not batch and not wrote_progress:
                 break
             if not self._load_batch(batch, is_dump, is_last, wrote_progress):
@@ -171,7 +174,7 @@ class _Load:
                     self._write_records(tx, batch, bad)
                 if bad and self.options.strict:
                     raise _Stopped
-                if self._progress_key is not None:
+                if self._progress_key is not None and self.storage.transactions_span_namespaces:
                     self._save_progress(tx, batch, len(bad), is_dump, is_last, wrote_progress)
         except _Stopped:
             self.report.loaded, self.report.kept = loaded, kept
@@ -182,6 +185,9 @@ class _Load:
         except BaseException:
             self.report.loaded, self.report.kept = loaded, kept
             raise
+        if self._progress_key is not None and not self.storage.transactions_span_namespaces:
+            # A load that stops just here begins again with this batch, which is then there already.
+            self._save_progress(self.storage, batch, len(bad), is_dump, is_last, wrote_progress)
         for line, problem in sorted(bad):
             self._bad(line, problem)
         if batch:
@@ -348,6 +354,22 @@ def _detected(cell: str) -> Any:
     if cell in ("true", "false"):
         return cell == "true"
     return json.loads(cell) if _NUMBER.fullmatch(cell) else cell
+
+
+def _split_by_top(batches: Iterable[tuple[list[Record], bool]]) -> Iterator[tuple[list[Record], bool]]:
+    """Batches of a dump cut where another top-level namespace begins."""
+    for batch, is_last in batches:
+        part: list[Record] = []
+        top = None
+        for record in batch:
+            namespace = record.value.get("namespace") if isinstance(record.value, dict) else None
+            own = namespace.partition("/")[0] if isinstance(namespace, str) else top
+            if part and top is not None and own != top:
+                yield part, False
+                part = []
+            part.append(record)
+            top = own
+        yield part, is_last
 
 
 def _batches(records: Iterable[Record], batch_size: int) -> Iterator[tuple[list[Record], bool]]:

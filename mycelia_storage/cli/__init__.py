@@ -49,6 +49,7 @@ COMMANDS: Final = {
     "backup": "care",
     "watch": "watching",
     "copy": "copying",
+    "shards": "shards",
 }
 
 

@@ -56,7 +56,11 @@ def open_existing(db: str, **options: Any) -> StorageBackend:
 
 
 def require_file(db: str) -> None:
-    """Raise StorageError when ``db`` names a file that does not exist."""
+    """Raise StorageError when ``db`` names a file that does not exist, or shards of which one is missing."""
+    name, options = read_config(db)
+    shards = options.get("shards", ()) if name == "sharded" else ()
+    for address in shards.values() if isinstance(shards, dict) else shards:
+        require_file(address)
     file = file_of(db)
     if file is not None and not file.exists():
         raise StorageError(f"no storage at {os.fspath(file)!r} (nothing was created)")

@@ -93,14 +93,19 @@ class Places:
         self.open[place.namespace] = place
 
     def save(self, place: Place, tx: StorageBackend) -> None:
-        """Write a place within the transaction of what it speaks of."""
+        """Write a place within the transaction of what it speaks of.
+
+        Where a transaction cannot reach both, no places are kept, and a copy made again compares everything.
+        """
+        if not self._destination.transactions_span_namespaces:
+            return
         value: dict[str, Any] = asdict(place)
         tx.set(f"{self._digest}/{place.namespace}", value, namespace=COPIES_NAMESPACE)
 
     def save_cursor(self, tx: StorageBackend) -> None:
         """Note that every change up to the lowest cursor has arrived."""
         cursors = [place.cursor for place in self.open.values() if place.cursor is not None]
-        if cursors:
+        if cursors and self._destination.transactions_span_namespaces:
             tx.set(self._digest, {"cursor": min(cursors)}, namespace=COPIES_NAMESPACE)
 
     def forget(self, namespace: str, tx: StorageBackend) -> None:

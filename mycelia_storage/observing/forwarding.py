@@ -188,6 +188,10 @@ class _Observed:
         self.supports_query = inner.supports_query
         self.supports_metadata = inner.supports_metadata
 
+    @property
+    def transactions_span_namespaces(self) -> bool:
+        return bool(self._inner.transactions_span_namespaces)
+
     def __getattr__(self, name: str) -> Any:
         # What a backend has beyond the contract: its settings, path, ...
         if name == "_inner":

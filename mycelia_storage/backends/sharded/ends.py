@@ -23,6 +23,8 @@ class _Family:
         self._top = top
 
     def __getattr__(self, name: str) -> Any:
+        if name in _WRITES:
+            raise AssertionError(f"a copy does not {name} at its source")
         return getattr(self._reader, name)
 
     def list_namespaces(self) -> list[str]:
@@ -32,24 +34,46 @@ class _Family:
 class Donor(_Family):
     """The shard that a family leaves, to be copied from.
 
-    ``address`` names this move of this family; ``track`` turns change tracking on and keeps a note of that.
+    ``address`` names this move of this family. A copy writes here only to turn change tracking on: ``guard`` begins
+    the transaction, ``track`` does it and keeps a note.
     """
 
-    def __init__(self, shard: StorageBackend, top: str, address: str, track: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        shard: StorageBackend,
+        top: str,
+        address: str,
+        guard: Callable[[], Any],
+        track: Callable[[StorageBackend, str], None],
+    ) -> None:
         super().__init__(shard, top)
         self._address = address
+        self._guard = guard
         self._track = track
 
     def get_status(self) -> Status:
         return Status(True, "shard", 0, 0, 0, 0, 0, None, {"address": self._address})
 
-    def create_namespace(self, name: str, *, exist_ok: bool, track_changes: bool) -> None:
-        assert exist_ok
-        assert track_changes
-        self._track(name)
+    @contextmanager
+    def transaction(self) -> Iterator[StorageBackend]:
+        with self._guard() as (tx, _):
+            yield cast(StorageBackend, _Tracking(tx, self._top, self._track))
 
     def begin_transaction(self, *, read_only: bool) -> Transaction:
         return cast(Transaction, _Family(self._reader.begin_transaction(read_only=read_only), self._top))
+
+
+class _Tracking(_Family):
+    """A transaction of the donor."""
+
+    def __init__(self, tx: StorageBackend, top: str, track: Callable[[StorageBackend, str], None]) -> None:
+        super().__init__(tx, top)
+        self._track = track
+
+    def create_namespace(self, name: str, *, exist_ok: bool, track_changes: bool) -> None:
+        assert exist_ok
+        assert track_changes
+        self._track(self._reader, name)
 
 
 class _Inside:
@@ -117,8 +141,10 @@ _WRITES: Final = frozenset(
     {
         "clear",
         "create_index",
+        "create_namespace",
         "delete",
         "delete_many",
+        "delete_namespace",
         "drop_index",
         "restore",
         "set",

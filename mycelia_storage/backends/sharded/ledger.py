@@ -60,6 +60,14 @@ def records(reader: StorageBackend, kind: str, epoch: int | None = None) -> dict
     return found
 
 
+def keep_tracking(tx: StorageBackend, namespace: str) -> None:
+    """Note that users want a namespace tracked, should a move have turned tracking on for itself."""
+    key = MOVE + top_of(namespace)
+    record = tx.get(key, namespace=RESERVED)
+    if record is not None and namespace in record["tracked"]:
+        write(tx, key, record | {"tracked": [name for name in record["tracked"] if name != namespace]})
+
+
 def family(reader: StorageBackend, top: str) -> list[str]:
     """The namespaces of a shard that are ``top`` or below it."""
     if top:

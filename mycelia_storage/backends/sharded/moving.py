@@ -32,6 +32,9 @@ _CHASE_SECONDS: Final = 30.0
 _FENCES: Final = 5
 _BATCH: Final = 1_000
 
+#: Entries that are deleted in one transaction: it takes some tens of milliseconds.
+_AT_ONCE: Final = 10_000
+
 
 class MoveReport(NamedTuple):
     """One namespace that was moved. Times in seconds; writers waited for ``fenced`` of them at most."""
@@ -83,7 +86,7 @@ class Move:
     def _copy_and_switch(self, settled: Callable[[], None], progress: Callable[[int, int], None]) -> tuple[int, float]:
         for attempt in range(1, _FENCES + 1):
             self._open_target()
-            donor = Donor(self._source, self.top, self._address, self._track)
+            donor = Donor(self._source, self.top, self._address, self._at_source, self._track)
             recipient = Recipient(self._target, self._at_target)
             with Follower(
                 cast(StorageBackend, donor), cast(StorageBackend, recipient), progress=progress, mirror=True
@@ -128,11 +131,12 @@ class Move:
                 _delete_family(tx, self.top)
             ledger.write(tx, INCOMING + self.top, {"epoch": self._epoch, "token": self._token})
 
-    def _track(self, name: str) -> None:
+    def _track(self, tx: StorageBackend, name: str) -> None:
         """Turn change tracking on for the time of the move, and note it: users asked for none."""
-        with self._at_source() as (tx, record):
-            ledger.write(tx, MOVE + self.top, record | {"tracked": sorted({*record["tracked"], name})})
-            tx.create_namespace(name, exist_ok=True, track_changes=True)
+        record = self._own(tx)
+        assert record is not None
+        ledger.write(tx, MOVE + self.top, record | {"tracked": sorted({*record["tracked"], name})})
+        tx.create_namespace(name, exist_ok=True, track_changes=True)
 
     def _fence(self, attempt: int) -> None:
         with self._at_source() as (tx, record):
@@ -175,10 +179,13 @@ class Move:
         """The last seq of each namespace that users track, searched from ``known`` on."""
         record = self._source.get(MOVE + self.top, namespace=RESERVED)
         ends = {}
+        # Who last looked where it was before it came to the source has missed something, if only nothing.
+        arrival = self._source.get(ARRIVED + self.top, namespace=RESERVED)
+        least = 0 if arrival is None else max(1, arrival["start"])
         for name in ledger.family(self._source, self.top):
             info = self._source.get_namespace(name)
             if info is not None and info.track_changes and name not in record["tracked"]:
-                ends[name] = self._log_end(name, known.get(name))
+                ends[name] = max(least, self._log_end(name, known.get(name)))
         return ends
 
     def _log_end(self, name: str, since: int | None) -> int:
@@ -195,8 +202,14 @@ class Move:
     # -- step 8 --------------------------------------------------------------------------------------------------------
 
     def _clean_up(self) -> None:
-        """Delete the old copy in small batches, so that nobody waits long for the lock."""
-        for name in reversed(ledger.family(self._source, self.top)):
+        """Delete the old copy. A large one goes in small batches, so that nobody waits long for the lock.
+
+        The batches are changes of a tracked namespace whose log then goes too, so that a reader of the changes of all
+        namespaces, which cannot tell what it missed, gets CursorExpired. Deleted at once, it has missed nothing.
+        """
+        names = ledger.family(self._source, self.top)
+        large = sum(self._source.count(namespace=name) for name in names) > _AT_ONCE
+        for name in reversed(names) if large else ():
             while keys := self._source.list(namespace=name, limit=_BATCH):
                 with self._at_source(LEFT) as (tx, _):
                     tx.delete_many(keys, namespace=name)

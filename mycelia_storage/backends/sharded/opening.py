@@ -41,10 +41,15 @@ def open_all(settings: ShardedSettings) -> tuple[Table, dict[str, StorageBackend
             shards[name] = open_shard(source, settings)
         return _join(shards, settings), shards
     except BaseException:
-        for name, shard in shards.items():
-            if shard is not settings.shards[name]:
-                shard.close()
+        close_opened(shards, settings)
         raise
+
+
+def close_opened(shards: Mapping[str, StorageBackend], settings: ShardedSettings) -> None:
+    """Close the shards that were opened here, not those that were given as storages."""
+    for name, shard in shards.items():
+        if shard is not settings.shards.get(name):
+            shard.close()
 
 
 def _join(shards: Mapping[str, StorageBackend], settings: ShardedSettings) -> Table:
@@ -59,7 +64,7 @@ def _join(shards: Mapping[str, StorageBackend], settings: ShardedSettings) -> Ta
             _check_contents(shard, name, found)
             identity = write_identity(shard, name, found)
         if identity is None:
-            raise InvalidConfig(f"shard {name!r} belongs to no sharded storage yet; add it with add_shard()")
+            continue  # in reserve: add_shard() takes it in
         if identity["cluster"] != found.cluster:
             raise InvalidConfig(f"shard {name!r} belongs to another sharded storage")
         if identity["name"] != name:

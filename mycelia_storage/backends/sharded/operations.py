@@ -26,7 +26,7 @@ from ...errors import InvalidNamespace, StorageBusy, StorageError, TransactionEr
 from ...filters import FilterInput, SortInput
 from ...indexes import Index
 from ...names import DEFAULT_NAMESPACE, Namespace, check_namespace
-from . import changes, merging
+from . import changes, ledger, merging
 from .cursors import decode
 from .ledger import RESERVED
 from .router import Router, View
@@ -262,12 +262,12 @@ class ShardedOperations(StorageBackend):
         exist_ok: bool = False,
         track_changes: bool = False,
     ) -> None:
-        self._write(
-            name,
-            lambda shard: shard.create_namespace(
-                name, metadata=metadata, exist_ok=exist_ok, track_changes=track_changes
-            ),
-        )
+        def create(shard: StorageBackend) -> None:
+            shard.create_namespace(name, metadata=metadata, exist_ok=exist_ok, track_changes=track_changes)
+            if track_changes:
+                ledger.keep_tracking(shard, check_namespace(name))
+
+        self._write(name, create, batch=True)
 
     def delete_namespace(self, name: Namespace, *, recursive: bool = False) -> int:
         return self._write(name, lambda shard: shard.delete_namespace(name, recursive=recursive))

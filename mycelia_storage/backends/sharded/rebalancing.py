@@ -36,11 +36,11 @@ def add_shard(router: Router, settings: ShardedSettings, source: ShardSource, na
     shard = opening.open_shard(source, settings)
     identity = shard.get(IDENTITY, namespace=RESERVED)
     if name is None:
-        name = f"s{len(table.shards)}" if identity is None else identity["name"]
+        known_as = [known for known, storage in router.shards.items() if storage is shard]
+        name = identity["name"] if identity is not None else known_as[0] if known_as else f"s{len(table.shards)}"
     try:
         if name in table.shards:
-            known = table.is_moving and name in (table.next_ring or ()) and name not in table.ring
-            if known and identity == {"name": name, "cluster": table.cluster}:
+            if identity == {"name": name, "cluster": table.cluster}:
                 if shard is not router.shards.get(name) and not isinstance(source, StorageBackend):
                     shard.close()
                 return name
@@ -120,7 +120,8 @@ def propagate(router: Router) -> None:
                     ledger.write(tx, TABLE, replace(table, closed=False).to_json())
         for kind in (MOVE, ledger.INCOMING):
             old = [top for top, record in ledger.records(shard, kind).items() if record["epoch"] < table.epoch]
-            shard.delete_many([kind + top for top in old], namespace=RESERVED)
+            if old:
+                shard.delete_many([kind + top for top in old], namespace=RESERVED)
 
 
 def rebalance(router: Router, progress: Callable[[int, int], None] | None) -> RebalanceReport:
@@ -149,8 +150,13 @@ def rebalance(router: Router, progress: Callable[[int, int], None] | None) -> Re
                     moves.append(report)
             if _close(router.shards[name], name, table, settled):
                 break
-    if router.view.table.epoch == table.epoch:
+    try:
         _decide(router, table.finished())
+    except StorageBusy:
+        propagate(router)
+        if router.view.table.epoch == table.epoch:
+            raise
+        # Another rebalance came to the same end first.
     return RebalanceReport(moves)
 
 

@@ -6,6 +6,7 @@ when a shard shows a table with a newer epoch.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -26,6 +27,9 @@ clock: Callable[[], float] = (
 
 #: Seconds between two looks at a fence.
 FENCE_POLL: Final = 0.002
+
+#: Namespaces whose place is remembered.
+_REMEMBERED: Final = 10_000
 
 #: Errors that say nothing about where a namespace is.
 _NOT_ABOUT_PLACE: Final = (InvalidInput, StorageClosed, TransactionError)
@@ -64,20 +68,30 @@ class View:
         """Owners that have nothing in transit left."""
         self.routes: dict[Any, Route] = {}
         """By namespace as callers give it."""
-        self.arrived: dict[str, dict[str, Any] | None] = {}
+        self.arrived: dict[tuple[str, str], dict[str, Any] | None] = {}
+        self._places: dict[str, tuple[str, str]] = {}
 
     def holder(self, top: str) -> tuple[str, bool]:
         """The shard to ask for ``top``, and whether it is settled there."""
-        table = self.table
-        owner = table.owner(top)
-        if not table.is_moving:
-            return owner, True
-        heir = table.heir(top)
+        try:
+            owner, heir = self._places[top]
+        except KeyError:
+            if len(self._places) >= _REMEMBERED:
+                self._places.clear()
+            owner, heir = self._places[top] = self.table.owner(top), self.table.heir(top)
         if heir == owner:
             return owner, True
         if top in self.left or owner in self.closed:
             return heir, True
         return owner, False
+
+    def frozen(self) -> View:
+        """A copy that what others learn does not reach."""
+        if not self.table.is_moving:
+            return self  # nothing can be learnt
+        copy = View(self.table, self.shards)
+        copy.left, copy.closed = set(self.left), set(self.closed)
+        return copy
 
 
 class Claim(NamedTuple):
@@ -100,6 +114,8 @@ class Router:
         self._shards = dict(shards)
         self._find = find
         self._patience = patience
+        self._guard = threading.Lock()
+        self._find_all(table)
         self.view = View(table, self._shards)
 
     @property
@@ -111,20 +127,24 @@ class Router:
 
     def adopt(self, table: Table) -> View:
         """Work with ``table`` if it is newer than what is known; the view that then holds."""
-        if table.epoch > self.view.table.epoch:
-            for name in table.shards:
-                if name not in self._shards:
-                    self._shards[name] = self._find(name, table)
-            self.view = View(table, self._shards)
-        return self.view
+        with self._guard:
+            if table.epoch > self.view.table.epoch:
+                self._find_all(table)
+                self.view = View(table, self._shards)
+            return self.view
+
+    def _find_all(self, table: Table) -> None:
+        for name in table.shards:
+            if name not in self._shards:
+                self._shards[name] = self._find(name, table)
 
     def renew(self, view: View, name: str) -> View:
         """Renew the lease of a shard; another view than ``view`` if its table was newer."""
         began = clock()
-        table = ledger.read_table(view.shards[name], name)
-        if table.epoch > view.table.epoch:
-            return self.adopt(table)
-        if table.closed and table.epoch == view.table.epoch:
+        data = view.shards[name].get(TABLE, namespace=RESERVED)
+        if data is None or data["epoch"] > view.table.epoch:
+            return self.adopt(ledger.table_of(data, name))
+        if data["closed"] and data["epoch"] == view.table.epoch:
             view.closed.add(name)
         view.leases[name].until = began + view.table.lease
         return view
@@ -146,6 +166,11 @@ class Router:
 
     def look(self, view: View, top: str, name: str, reader: StorageBackend) -> Claim:
         """Whether the shard ``name`` holds ``top`` by its own ledger, read through ``reader``."""
+        if not view.table.is_moving:
+            data = reader.get(TABLE, namespace=RESERVED)
+            if data is not None and data["epoch"] <= view.table.epoch:
+                return Claim(view.holder(top)[0] == name, None)
+        # Both at one moment: with the finish of an epoch its records go.
         rows = reader.get_many([TABLE, MOVE + top], namespace=RESERVED)
         table = ledger.table_of(rows.get(TABLE), name)
         if table.epoch > view.table.epoch:
@@ -164,9 +189,9 @@ class Router:
 
     def arrival(self, view: View, top: str, name: str) -> dict[str, Any] | None:
         """How ``top`` came to the shard that holds it, None when it was always there."""
-        if top not in view.arrived:
-            view.arrived[top] = view.shards[name].get(ARRIVED + top, namespace=RESERVED)
-        return view.arrived[top]
+        if (name, top) not in view.arrived:
+            view.arrived[name, top] = view.shards[name].get(ARRIVED + top, namespace=RESERVED)
+        return view.arrived[name, top]
 
     # -- single names --------------------------------------------------------------------------------------------------
 
@@ -193,7 +218,7 @@ class Router:
                 if failure is not None:
                     raise failure
                 if settled:
-                    if len(view.routes) > 10_000:
+                    if len(view.routes) >= _REMEMBERED:
                         view.routes.clear()
                     view.routes[given] = Route(shard, lease)
                 return result  # type: ignore[no-any-return]

@@ -23,7 +23,8 @@ class ShardedSettings:
     """Every option; camelCase spellings are taken too. All others go to each shard that is opened by address."""
 
     shards: Mapping[str, ShardSource]
-    """By name. A list names them ``s0``, ``s1``, ... in its order, which then must not change."""
+    """By name. A list names them ``s0``, ``s1``, ... in its order, which then must not change. A blank one that is not
+    part of the storage yet stays in reserve until ``add_shard`` takes it in, so a list can be rolled out beforehand."""
     ring: tuple[str, ...] | None = None
     """At creation: the shards that take namespaces by hash; the others take pinned ones only. None: all."""
     pins: Mapping[str, str] | None = None
@@ -34,6 +35,8 @@ class ShardedSettings:
     """At creation: seconds that a move waits for clients to notice it; None: lease and five more."""
     busy_timeout: int = 5000
     """Milliseconds to wait for the write lock of a shard, or for the end of a move, before StorageBusy."""
+    transaction_timeout: float = 60.0
+    """Seconds after which a transaction that has touched no shard yet expires; shards limit those that have."""
     read_only: bool = False
     open_shard: OpenShard | None = None
     """Opens a shard by its address, as ``open_storage`` does."""
@@ -60,7 +63,7 @@ class ShardedSettings:
         own["shards"] = _named(own.get("shards"))
         if rest and all(isinstance(shard, StorageBackend) for shard in own["shards"].values()):
             normalise_options(rest, known, "sharded")  # nobody else takes them: says what is wrong
-        for name in ("busy_timeout", "read_only"):
+        for name in ("busy_timeout", "transaction_timeout", "read_only"):
             if name in own:
                 rest[name] = own[name]
         if own.get("ring") is not None:
@@ -79,6 +82,9 @@ class ShardedSettings:
                 continue
             if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < 1e6:
                 raise InvalidConfig(f"{name} is a number of seconds of at least 0")
+        seconds = self.transaction_timeout
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 < seconds < 1e9:
+            raise InvalidConfig("transaction_timeout is a number of seconds over 0")
         if self.settle is not None and self.settle < self.lease * 1.25:
             raise InvalidConfig("settle is at least 1.25 times lease, or clients could miss the start of a move")
         unknown = {*(self.ring or ()), *(self.pins or {}).values()} - set(self.shards)

@@ -55,17 +55,24 @@ class ShardedStorageBackend(ShardedOperations):
         self.settings = ShardedSettings.read(None, options)
         self.is_closed = False
         table, opened = opening.open_all(self.settings)
-        self._router = Router(table, opened, self._find, self.settings.busy_timeout / 1000)
+        try:
+            self._router = Router(table, opened, self._find, self.settings.busy_timeout / 1000)
+        except BaseException:
+            opening.close_opened(opened, self.settings)
+            raise
         self._open: dict[str, ShardedTransaction] = {}
         self._bound: dict[int, ShardedTransaction] = {}
         self._guard = threading.Lock()
-        self._router.adopt(table)
         self.supports_transactions = all(shard.supports_transactions for shard in opened.values())
         self.supports_query = all(shard.supports_query for shard in opened.values())
         self.supports_metadata = all(shard.supports_metadata for shard in opened.values())
 
     def _find(self, name: str, table: Table) -> StorageBackend:
         return opening.find_shard(name, table, self.settings)
+
+    @property
+    def transactions_span_namespaces(self) -> bool:
+        return self._router.view.table.sole_shard() is not None
 
     # -- the way to a shard ----------------------------------------------------------------------------------------
 
@@ -125,14 +132,28 @@ class ShardedStorageBackend(ShardedOperations):
             lease = view.leases[name]
             entries = view.shards[name].scan(after=after, limit=limit, **options)
             moved = False
-            while part := list(islice(entries, 1 if settled else _LOOK_EVERY)):
-                if not (settled and clock() < lease.until) and not self._router.holds(view, top, name):
-                    moved = True
-                    break
-                after = part[-1].key
-                if limit is not None:
-                    limit -= len(part)
-                yield from part
+            if settled:
+                until = lease.until
+                for entry in entries:
+                    if clock() >= until:
+                        if not self._router.holds(view, top, name):
+                            moved = True
+                            break
+                        until = lease.until
+                    after = entry.key
+                    if limit is not None:
+                        limit -= 1
+                    yield entry
+            else:
+                # Each look is a read of the ledger.
+                while part := list(islice(entries, _LOOK_EVERY)):
+                    if not self._router.holds(view, top, name):
+                        moved = True
+                        break
+                    after = part[-1].key
+                    if limit is not None:
+                        limit -= len(part)
+                    yield from part
             if not moved and self._router.holds(view, top, name):
                 return
 
@@ -166,7 +187,7 @@ class ShardedStorageBackend(ShardedOperations):
                 lambda view, shards: (view, _begin_on_each(shards, isolation, bound)),
                 lambda begun: _roll_back(begun[1]),
             )
-            work.view = view
+            work.view = view.frozen()
             return ShardedTransaction(work, snapshots, read_only=True)
         self._refuse_inside_bound()
         inners: dict[str, Transaction] = {}
@@ -175,7 +196,10 @@ class ShardedStorageBackend(ShardedOperations):
             view, name, inner = self._router.begin(
                 DEFAULT_NAMESPACE, lambda shard: shard._begin(False, isolation, bound)
             )
-            work.view, work.place, inners[name] = view, name, inner
+            if view.table.sole_shard() is None:
+                inner.rollback()
+            else:
+                work.view, work.place, inners[name] = view.frozen(), name, inner
         transaction = ShardedTransaction(work, inners, read_only=False)
         if bound:
             self._bound[threading.get_ident()] = transaction
@@ -218,7 +242,7 @@ class ShardedStorageBackend(ShardedOperations):
         """Take in another, empty shard under ``name`` (default: ``s`` and its number); the name.
 
         From then on the namespaces that will belong to it are in transit: they are used as before, each write being
-        a transaction, until :meth:`rebalance` has moved them. The same shard again goes on where that stopped.
+        a transaction, until :meth:`rebalance` has moved them. A shard that is in already changes nothing.
         Raises InvalidConfig, StorageBusy while another change is under way.
         """
         self._refuse_inside_bound()
@@ -242,6 +266,12 @@ class ShardedStorageBackend(ShardedOperations):
         return rebalancing.rebalance(self._router, progress)
 
     # -- care ------------------------------------------------------------------------------------------------------
+
+    def ping(self) -> None:
+        if self.is_closed:
+            raise StorageClosed("the storage is closed")
+        for shard in self._router.view.shards.values():
+            shard.ping()
 
     def optimize(self) -> None:
         self._refuse_inside_bound()

@@ -18,7 +18,7 @@ from ...names import Namespace, check_namespace
 from . import ledger
 from .changes import page_of
 from .operations import ShardedOperations
-from .router import View
+from .router import View, clock
 
 if TYPE_CHECKING:
     from .storage import ShardedStorageBackend
@@ -37,6 +37,7 @@ class Work:
         self.view: View | None = None
         self.place: str | None = None
         self.stack: list[ShardedTransaction] = []
+        self.deadline = clock() + storage.settings.transaction_timeout
         self.lock = threading.RLock()
         self.thread = threading.get_ident() if bound and not read_only else None
 
@@ -56,12 +57,18 @@ class ShardedTransaction(ShardedOperations, Transaction):
         work.stack.append(self)
         work.storage._remember(self)
 
+    @property
+    def transactions_span_namespaces(self) -> bool:
+        return self._work.storage.transactions_span_namespaces
+
     # -- life ------------------------------------------------------------------------------------------------------
 
     @property
     def is_active(self) -> bool:
         if self._finished or self._work.storage.is_closed or self not in self._work.stack:
             return False
+        if not self._inners:
+            return clock() < self._work.deadline
         return all(inner.is_active for inner in self._inners.values())
 
     @property
@@ -107,6 +114,8 @@ class ShardedTransaction(ShardedOperations, Transaction):
             raise StorageClosed("the storage was closed; its open transactions were rolled back")
         if self not in self._work.stack:
             raise TransactionError("the transaction around this savepoint has ended it")
+        if not self._inners and clock() >= self._work.deadline:
+            raise TransactionExpired("the transaction passed its time limit and was rolled back")
 
     def _begin(self, read_only: bool, isolation: str, bound: bool) -> Transaction:
         with self._work.lock:
@@ -159,7 +168,7 @@ class ShardedTransaction(ShardedOperations, Transaction):
             if transaction is not work.stack[0]:
                 inner = inner._begin(transaction._read_only, work.isolation, work.bound)
             transaction._inners[name] = inner
-        work.view, work.place = view, name
+        work.view, work.place = view.frozen(), name
 
     def _read(self, namespace: Namespace, call: Callable[[StorageBackend], T]) -> T:
         with self._work.lock:
@@ -191,6 +200,12 @@ class ShardedTransaction(ShardedOperations, Transaction):
             name = view.holder(ledger.checked_top(namespace))[0]
             arrival = inner.get(ledger.ARRIVED + ledger.checked_top(namespace), namespace=ledger.RESERVED)
             return page_of(inner, view, name, arrival, namespace, since, limit)
+
+    def ping(self) -> None:
+        with self._work.lock:
+            self._check()
+            for inner in self._inners.values():
+                inner.ping()
 
     def clear(self, *, namespace: Namespace | None = None) -> int:
         if namespace is not None:
