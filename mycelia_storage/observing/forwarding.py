@@ -237,7 +237,7 @@ class _Observed:
 
     _run_transaction: Any = _observed(StorageBackend.run_transaction)
 
-    def run_transaction(self, function: Callable[..., R], *args: Any, attempts: int = 10, **kwargs: Any) -> R:
+    def run_transaction(self, function: Callable[..., R], /, *args: Any, attempts: int = 10, **kwargs: Any) -> R:
         def observed(tx: Transaction) -> R:
             return function(self._wrap(tx), *args, **kwargs)
 
