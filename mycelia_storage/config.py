@@ -163,7 +163,7 @@ def _read_text(text: str) -> tuple[str, dict[str, Any]]:
         return "sharded", _read_shards(scheme.removesuffix("+shards"), rest, text)
     if colon and scheme in _POSTGRES_SCHEMES and rest.startswith("//"):
         return "postgres", {"url": text}
-    if colon and scheme in ("memory", "sqlite"):
+    if colon and scheme in ("memory", "rocksdb", "sqlite"):
         return _read_built_in_url(scheme, rest, text)
     url = _URL.fullmatch(text)
     if url is None:
