@@ -49,6 +49,9 @@ PROFILE = settings(
     phases=[Phase.generate, Phase.shrink],
 )
 
+# Hundreds of databases are opened, and what a disk does is not the subject.
+IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
 KEYS = ["a", "A", "a%", "a_", "ab", "a\\b", "é'\"", "\uffff"]
 NAMESPACES = ["default", "n", "n/m", "n%"]
 PATTERNS = [None, "*", "a*", "a?", "a%", "*_*", "a\\*", "?", "", "A", "*b"]
@@ -134,7 +137,7 @@ class Comparison(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="stateful-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="stateful-", dir=IN_MEMORY))
         self.real = type(self).open_real(self.folder)
         self.model: StorageBackend = MemoryStorageBackend()
         #: Open transactions, the innermost last, of the real backend and of the model.

@@ -67,9 +67,9 @@ def require_file(db: str) -> None:
 
 
 def file_of(db: str) -> Path | None:
-    """The file that ``db`` names, None where it is kept elsewhere."""
+    """The file or folder that ``db`` names, None where it is kept elsewhere."""
     name, options = read_config(db)
-    path = options.get("db_path") if name == "sqlite" else None
+    path = options.get("db_path") if name in ("sqlite", "rocksdb") else None
     return None if path in (None, ":memory:") else Path(path)
 
 

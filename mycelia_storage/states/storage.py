@@ -212,9 +212,11 @@ class StateStorage(StateWrites):
             for transaction in self._open.values():
                 transaction._work.let_go()
             self._open.clear()
-            self._let_go()
-            self._turn.changed.notify_all()
-        self._sweeping_stopped.set()
+            self._sweeping_stopped.set()
+            try:
+                self._let_go()
+            finally:
+                self._turn.changed.notify_all()
 
 
 def _sweep_on(storage: weakref.ref[StateStorage], stop: threading.Event, interval: float) -> None:

@@ -469,6 +469,33 @@ def test_long_logs_are_pruned_between_sweeps(path: Path) -> None:
         assert storage.check().problems == []
 
 
+def test_a_namespace_changes_its_ways_and_its_sets_follow(storage: RocksDBStorageBackend) -> None:
+    def set_and_delete() -> None:
+        for key in "abc":
+            storage.set(key, {"x": key}, namespace="n")
+        storage.delete("a", namespace="n")
+        storage.set("a", {"x": "again"}, namespace="n")
+        assert storage.count(namespace="n") == 3
+        assert storage.check().problems == []
+
+    set_and_delete()
+    storage.create_index("n", FieldIndex("x"))
+    set_and_delete()
+    assert [entry.key for entry in storage.query(where("x") == "again", namespace="n")] == ["a"]
+    storage.drop_index("n", "x")
+    set_and_delete()
+    storage.create_namespace("n", exist_ok=True, track_changes=True)
+    set_and_delete()
+    assert [change.operation for change in storage.changes(namespace="n").changes] == ["set"] * 3 + ["delete", "set"]
+    storage.delete_namespace("n", recursive=True)
+    set_and_delete()
+    assert storage.changes(namespace="n").changes == []
+    with storage.transaction() as tx:
+        tx.create_namespace("n", exist_ok=True, track_changes=True)
+    set_and_delete()
+    assert len(storage.changes(namespace="n").changes) == 5
+
+
 # -- configuration ---------------------------------------------------------------------------------------------------
 
 

@@ -147,9 +147,16 @@ class Database:
     def inner(self) -> list[object]:
         """All of rocksdict's objects that are held: what must outlive everything in the child of a fork."""
         held: list[object] = [self.rdict]
-        for reader in list(self.readers):
+        for reader in self._all_readers():
             held.append(reader._rows if isinstance(reader, Cursor) else reader._snapshot)
         return held
+
+    def _all_readers(self) -> list[Frozen | Cursor]:
+        while True:
+            try:
+                return list(self.readers)
+            except RuntimeError:  # another thread began to read meanwhile
+                continue
 
     def close(self) -> None:
         """Bring what was written to the disk, end all readers, and close."""
@@ -162,7 +169,7 @@ class Database:
         except Exception as error:
             raise translate(error, self._settings.db_path) from error
         finally:
-            for reader in list(self.readers):
+            for reader in self._all_readers():
                 reader.release()
             try:
                 self.rdict.close()

@@ -11,7 +11,7 @@ key                                          row
 ``n`` namespace                              the namespace, as JSON: metadata, times, tracking, indexes
 ``c`` namespace                              entries(8) changes(8): the rows of ``e`` and of ``l``, counted
 ``d`` namespace                              seq(8): the last change that went with a deleted namespace
-``m`` ``clock`` ``lost`` ``format``          number(8): no version exceeds it; last seq not kept; this layout
+``m`` ``clock`` ``lost`` ``format``          number(8): no version is above it; last seq not kept; this layout
 ===========================================  ============================================================
 
 Numbers are unsigned and big-endian, text is UTF-8. Neither namespaces nor keys hold NUL, so rows of one namespace

@@ -24,7 +24,8 @@ class RocksDBSettings(StateSettings):
     base_dir: str | None = None
     """If given, ``db_path`` is taken relative to it and must stay inside, symbolic links resolved."""
     read_only: bool = False
-    """Show the state at open, also of a folder that another process writes to; nothing is written."""
+    """Show the state at open, also of a folder that another process writes to. No data is written, but RocksDB keeps
+    its own log there, so the folder has to be writable all the same."""
     synchronous: str = "NORMAL"
     """NORMAL: safe against crashes of the process; power loss may undo the newest commits, never damage the folder.
     FULL: a commit survives power loss. OFF: no log is written; what a crash undoes is all since the last flush."""

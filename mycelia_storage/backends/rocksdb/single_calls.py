@@ -22,6 +22,7 @@ from .driver_errors import translate
 from .engine import Database
 from .layout import EXPIRES, HEADER, HEADER_SIZE, JSON
 from .space import RocksDBSpace
+from .state import RocksDBState
 from .view import View
 
 #: How far ahead of the newest version the stored bound for versions is set, in microseconds.
@@ -53,7 +54,8 @@ class SingleCalls(StateStorage):
     _db: Database
     _fetch: Any
     _put: Any
-    _plain: dict[str, PlainSpace]
+    _plain: dict[str, PlainSpace | None]
+    """Namespaces by name, with None for those that are not plain."""
     _lock: Any
     _versions_below: int
     """The stored bound: what keeps versions rising after a crash, should the system's clock be set back meanwhile."""
@@ -215,10 +217,19 @@ class SingleCalls(StateStorage):
     def _find_plain(self, name: str) -> PlainSpace | None:
         if self.is_closed or self._db.is_read_only or self._db.failure is not None:
             return None
+        if name in self._plain:
+            return None
         space = RocksDBSpace.load(name, View(self._db))
-        if space is None or space.tracked or space.indexes:
+        if space is None:
             return None
         if len(self._plain) >= _MOST_PLAIN:
             self._plain.clear()
-        plain = self._plain[name] = PlainSpace(space)
+        plain = self._plain[name] = None if space.tracked or space.indexes else PlainSpace(space)
         return plain
+
+    def _forget_plain(self, state: RocksDBState, touched: Iterable[str]) -> None:
+        """Before a state is kept: what is known of the namespaces that it changes."""
+        for name in touched:
+            space = state.changed.get(name)
+            if space is None or self._plain.get(name) or not (space.tracked or space.indexes):
+                self._plain.pop(name, None)

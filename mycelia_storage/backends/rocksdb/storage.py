@@ -22,7 +22,7 @@ from ...states.turn import Claim, WriterTurn
 from . import folder, forks, layout
 from .engine import Database, Frozen
 from .settings import RocksDBSettings
-from .single_calls import PlainSpace, SingleCalls
+from .single_calls import SingleCalls
 from .state import RocksDBState
 from .view import View
 
@@ -53,7 +53,7 @@ class RocksDBStorageBackend(SingleCalls):
         self._start(settings)
         self._closed_text = _CLOSED
         self._lock = self._turn.lock
-        self._plain: dict[str, PlainSpace] = {}
+        self._plain = {}
         folder.prepare_folder(self.path, settings.read_only)
         self._open_database()
         forks.watch(self)
@@ -105,8 +105,7 @@ class RocksDBStorageBackend(SingleCalls):
 
     def _keep(self, state: State, touched: set[str]) -> None:
         assert isinstance(state, RocksDBState)
-        for name in touched:
-            self._plain.pop(name, None)
+        self._forget_plain(state, touched)
         rows, wiped = list(state.rows_to_write()), state.view.wiped
         if rows or wiped:
             self._write_rows(wiped, rows)
