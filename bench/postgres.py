@@ -3,15 +3,14 @@
     python -m bench.postgres --out bench/results/postgres.json
 
 Starts a server of its own (the extra ``postgres-embedded``) unless ``--url`` names one. Times are wall-clock, since the
-work is the server's; a ratio is the median over the rounds of the ratio within a round. The server of ``--fast`` does
-not wait for the disk, which is the harder measure: there what the client adds weighs most.
+work is the server's; a ratio is the median over the rounds of the ratio within a round. It measures on two servers, one
+with PostgreSQL's own durability and one that does not wait for the disk: there what the client adds weighs most.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import random
 import shutil
 import sys
@@ -27,6 +26,7 @@ from typing import Any
 import psycopg
 
 from .dataset import SEED, Dataset
+from .report import machine, versions, write_json
 from .rivals.postgres_floor import PostgresFloor, PostgresPlain
 from .rivals.postgres_ours import PostgresOurs
 
@@ -137,24 +137,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", help="a server to use; its database must be one to play with")
     parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--fast", action="store_true", help="a server that does not wait for the disk")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    with server(options.url, FAST if options.fast else {}) as url:
-        found = run(url, options.rounds)
-    report = {
+    servers: dict[str, dict[str, str]] = {"durable": {}, "does not wait for the disk": FAST}
+    if options.url is not None:
+        servers = {"given": {}}
+    report: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": platform.platform(),
-        "python": platform.python_version(),
-        "psycopg": psycopg.__version__,
-        "durable": not options.fast,
+        "machine": machine(),
+        "versions": versions(["psycopg", "psycopg-binary", "orjson"]),
         "rounds": options.rounds,
-        **found,
+        "servers": {},
     }
-    for name, figures in report["workloads"].items():
-        print(f"{name:36}", json.dumps(figures))
+    for kind, settings in servers.items():
+        with server(options.url, settings) as url:
+            report["servers"][kind] = found = run(url, options.rounds)
+        print(kind)
+        for name, figures in found["workloads"].items():
+            print(f"  {name:36}", json.dumps(figures))
     if options.out is not None:
-        options.out.write_text(json.dumps(report, indent=2) + "\n")
+        write_json(options.out, report)
 
 
 if __name__ == "__main__":

@@ -405,6 +405,7 @@ class StorageBackend(ABC):
     def run_transaction(
         self,
         function: Callable[..., R],
+        /,
         *args: Any,
         attempts: int = 10,
         **kwargs: Any,
@@ -570,7 +571,7 @@ class Transaction(StorageBackend):
     def rollback(self, id: str | None = None) -> None:
         """Undo the writes. With an id: of that savepoint."""
 
-    def run_transaction(self, function: Callable[..., R], *args: Any, attempts: int = 10, **kwargs: Any) -> R:
+    def run_transaction(self, function: Callable[..., R], /, *args: Any, attempts: int = 10, **kwargs: Any) -> R:
         with self.transaction() as tx:
             return function(tx, *args, **kwargs)
 

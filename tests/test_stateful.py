@@ -435,4 +435,6 @@ def test_postgres_answers_as_the_model_does(postgres_schemas: PostgresSchemas) -
                 mark.write_text(postgres_schemas.new())
             return PostgresStorageBackend(postgres_schemas.url, schema=mark.read_text(), busy_timeout=60_000)
 
-    run_state_machine_as_test(AgainstPostgres, settings=PROFILE)
+    # A step costs some fifty round trips.
+    profile = PROFILE if EXPLORE else settings(PROFILE, max_examples=50)
+    run_state_machine_as_test(AgainstPostgres, settings=profile)

@@ -11,14 +11,16 @@ from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 
 from mycelia_storage import open_storage
 from mycelia_storage.backends.postgres import PostgresStorageBackend
-from mycelia_storage.backends.postgres.driver_errors import cannot_connect
+from mycelia_storage.backends.postgres.driver_errors import cannot_connect, translate
 from mycelia_storage.backends.postgres.filter_sql import compile_query
 from mycelia_storage.backends.postgres.journal import NEWEST_VERSION
 from mycelia_storage.backends.postgres.opening import open_migrator
 from mycelia_storage.backends.postgres.settings import PostgresSettings
+from mycelia_storage.cli import cli
 from mycelia_storage.contract import StorageBackend
 from mycelia_storage.errors import (
     BackendUnavailable,
@@ -28,7 +30,11 @@ from mycelia_storage.errors import (
     MigrationError,
     SchemaTooNew,
     StorageBusy,
+    StorageCorrupt,
+    StorageError,
+    StorageFull,
     StorageReadOnly,
+    TransactionError,
     UniqueViolation,
 )
 from mycelia_storage.filters import parse_filter, parse_sort, where
@@ -175,6 +181,55 @@ def test_migrations_go_down_and_up_again(postgres_dsn: str, admin: psycopg.Conne
             assert storage.schema_version == NEWEST_VERSION
     finally:
         admin.execute("DROP SCHEMA up_and_down CASCADE")
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("08006", BackendUnavailable),
+        ("22021", InvalidInput),
+        ("23505", UniqueViolation),
+        ("25006", StorageReadOnly),
+        ("25P02", TransactionError),
+        ("25P03", TransactionError),
+        ("28P01", BackendUnavailable),
+        ("3D000", BackendUnavailable),
+        ("40001", StorageBusy),
+        ("40P01", StorageBusy),
+        ("42501", StorageReadOnly),
+        ("53100", StorageFull),
+        ("53300", StorageBusy),
+        ("54000", InvalidInput),
+        ("55P03", StorageBusy),
+        ("57014", StorageBusy),
+        ("57P01", BackendUnavailable),
+        ("57P03", BackendUnavailable),
+        ("XX001", StorageCorrupt),
+        ("99999", StorageError),
+    ],
+)
+def test_errors_by_sqlstate(state: str, expected: type[StorageError]) -> None:
+    class Raised(psycopg.Error):
+        sqlstate = state
+
+    ours = translate(Raised("DETAIL:  Key (print)=(secret)"), "namespace 'n', key 'k'")
+    assert type(ours) is expected
+    assert "namespace 'n', key 'k'" in str(ours)
+    assert state in str(ours)
+
+
+def test_migrating_from_the_command_line(postgres_schemas: PostgresSchemas, admin: psycopg.Connection) -> None:
+    url = f"{postgres_schemas.url}&schema=by_hand"
+    run = CliRunner()
+    try:
+        for order, expected in (("status", "pending"), ("up", "1"), ("status", "applied"), ("down --to 1", "2")):
+            done = run.invoke(cli, ["migrate", *order.split(), "--db", url, "--json"])
+            assert done.exit_code == 0, done.output
+            assert expected in done.output
+        assert run.invoke(cli, ["set", "n", "k", "1", "--db", url]).exit_code == 0
+        assert run.invoke(cli, ["get", "n", "k", "--db", url]).output.strip() == "1"
+    finally:
+        admin.execute("DROP SCHEMA IF EXISTS by_hand CASCADE")
 
 
 # -- partitions ------------------------------------------------------------------------------------------------------

@@ -63,6 +63,38 @@ def test_a_lost_race_of_snapshots_is_safe_to_repeat(open_one: Open) -> None:
     assert storage.get("n") == 1
 
 
+def test_no_reader_can_miss_a_change_of_a_slower_transaction(open_one: Open) -> None:
+    storage = open_one()
+    storage.create_namespace("n", track_changes=True)
+    slow = storage.begin_transaction(isolation="read committed")
+    slow.set("slow", 1, namespace="n")
+    with ThreadPoolExecutor(1) as pool:
+        fast = pool.submit(storage.set, "fast", 1, namespace="n")  # waits for the counter, so its seq is the higher
+        cursor = storage.changes(namespace="n").cursor
+        slow.commit()
+        fast.result(60)
+    changes = storage.changes(namespace="n", since=cursor).changes
+    assert [change.key for change in changes] == ["slow", "fast"]
+
+
+def test_a_version_lies_above_that_of_a_deletion_it_waited_for(open_one: Open) -> None:
+    storage = open_one()
+    storage.set("k", 0)
+    other = storage.begin_transaction(isolation="read committed")
+    other.delete("k")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(storage.set, "k", 2)
+        eventually(lambda: waiting.running() and _is_blocked(storage))
+        highest = other.set("k", 1)
+        other.delete("k")
+        other.commit()
+        assert waiting.result(60) > highest
+
+
+def _is_blocked(storage: PostgresStorageBackend) -> bool:
+    return bool(storage._rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' LIMIT 1", ()))
+
+
 def test_run_transaction_is_serializable_without_the_lock(open_one: Open) -> None:
     storage = open_one(pool_max_size=8)
     storage.set_many({"ada": True, "bob": True})

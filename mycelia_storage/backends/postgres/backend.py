@@ -43,7 +43,7 @@ from .settings import PostgresSettings
 from .transactions import PostgresTransaction, Session
 from .uniques import UniqueIndexes
 from .upkeep import Upkeep
-from .writing import PostgresWrites
+from .writing import SET, PostgresWrites
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ class PostgresStorageBackend(PostgresWrites):
         self._address = Address(settings)
         self.address = self._address.shown
         self._place = Place(settings.schema, settings.tenant, settings.busy_timeout)
-        self._get = self._place.sql(GET)
+        self._get, self._set = self._place.plain(GET), self._place.plain(SET)
         self._uniques: dict[str, UniqueIndexes] = {}
         self._last_error: str | None = None
         self._transactions: dict[str, PostgresTransaction] = {}
@@ -222,28 +222,43 @@ class PostgresStorageBackend(PostgresWrites):
         link = None
         try:
             link = pool.take()
-            row = link.one(self._get, (name, key))
+            row = link.point(self._get, name, key)
         except BaseException as error:
             if link is not None:
-                pool.discard(link)
-            if isinstance(error, psycopg.Error | BackendUnavailable):
+                pool.discard(link) if link.lost or not isinstance(error, LookupError) else pool.give(link)
+            if isinstance(error, LookupError | psycopg.Error | BackendUnavailable):
                 return super().get(key, default, namespace=name)
             raise
         pool.give(link)
-        return default if row is None else decode(row[0], row[1], name, key)
+        if row is None:
+            return default
+        return decode(row[0], row[1], name, key)
 
     # -- writes ----------------------------------------------------------------------------------------------------
 
+    def _put(self, parameters: tuple[Any, ...]) -> int:
+        try:
+            return self._commit(lambda link: link.put(self._set, parameters), parameters)
+        except LookupError:
+            return super()._put(parameters)
+
     def _call(self, statement: str, parameters: tuple[Any, ...], named: bool = False) -> Any:
-        self._check_writable()
         sql = self._place.sql(statement)
+        row = self._commit(lambda link: link.one(sql, parameters), parameters if named else ())
+        assert row is not None
+        return row[0]
+
+    def _commit(self, write: Callable[[Link], T], named: tuple[Any, ...]) -> T:
+        """Run a statement that writes, again where the server undid it to end a conflict. ``named`` begins with
+        namespace and key, for errors, unless it is empty."""
+        self._check_writable()
         pool = self._pool
         for left in range(_REPEATS, -1, -1):
             link = pool.take()
             try:
-                row = link.one(sql, parameters)
+                result = write(link)
             except psycopg.Error as error:
-                shown = about(*parameters[:2]) if named else ""
+                shown = about(*named[:2]) if named else ""
                 if link.lost:
                     pool.discard(link)
                     pool.drain()
@@ -253,14 +268,16 @@ class PostgresStorageBackend(PostgresWrites):
                     time.sleep(random.uniform(0, 0.002 * (_REPEATS - left + 1)))
                     continue
                 raise translate(error, shown) from error
+            except LookupError:
+                pool.give(link)
+                raise
             except BaseException:
                 pool.discard(link)
                 raise
             pool.give(link)
             if self._upkeep._thread is None:
                 self._upkeep.start()
-            assert row is not None
-            return row[0]
+            return result
         raise AssertionError
 
     def _check_writable(self) -> None:

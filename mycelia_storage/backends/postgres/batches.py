@@ -35,6 +35,8 @@ _COLUMNS: Final = {
     "updated": "int8",
 }
 _SET_COLUMNS: Final = 8
+_FEWEST_COLUMNS: Final = 4
+_NOTHING: Final = (None,) * (_SET_COLUMNS - _FEWEST_COLUMNS)
 
 # pg_temp is the session's, but the table lasts no longer than the transaction. The ordinals follow the COPY.
 _MAKE_STAGE: Final = """CREATE TEMP TABLE IF NOT EXISTS mycelia_stage (ordinal bigint GENERATED ALWAYS AS IDENTITY,
@@ -170,7 +172,9 @@ class Batch:
             tracked = sum(spaces[name].tracked for name, _ in chunk)
         if careful or (tracked and not self._overwrite):
             return self._write_one_by_one(steps, chunk)
-        source = Source(steps, list(chunk.values()), _SET_COLUMNS)
+        rows = list(chunk.values())
+        width = _SET_COLUMNS if any(row[4:8] != _NOTHING for row in rows) else _FEWEST_COLUMNS
+        source = Source(steps, rows, width)
         lowest = max(space.lowest for space in spaces.values())
         if self._overwrite:
             source.run(_UPSERT, lowest)
@@ -208,12 +212,16 @@ class Source:
         names, types = list(_COLUMNS)[:width], list(_COLUMNS.values())[:width]
         self._parameters: tuple[Any, ...] = ()
         if len(rows) <= _FEW:
+            names, types = list(_COLUMNS), list(_COLUMNS.values())
             arrays = ", ".join(f"%s::{kind}[]" for kind in types)
             self._text = f"unnest({arrays}) WITH ORDINALITY AS b ({', '.join(names)}, ordinal)"
-            self._parameters = tuple(map(list, zip(*rows, strict=True)))
+            found = list(map(list, zip(*rows, strict=True)))
+            self._parameters = (*found, *[[None] * len(rows)] * (len(names) - len(found)))
         else:
             self._text = "pg_temp.mycelia_stage AS b"
             steps.script(_MAKE_STAGE)
+            if width < len(rows[0]):
+                rows = [row[:width] for row in rows]
             steps.copy(f"COPY pg_temp.mycelia_stage ({', '.join(names)}) FROM STDIN (FORMAT BINARY)", types, rows)
 
     def run(self, statement: str, *first: Any) -> list[_Row]:

@@ -45,6 +45,12 @@ class Place:
             self._texts[statement] = text
             return text
 
+    def plain(self, statement: str) -> bytes:
+        """The statement as libpq has it, its parameters numbered."""
+        parts = self.sql(statement).split("%s")
+        numbered = parts[0] + "".join(f"${number}{part}" for number, part in enumerate(parts[1:], 1))
+        return numbered.replace("%%", "%").encode()
+
     @property
     def enter(self) -> str | None:
         """What makes a transaction the tenant's, for row level security; None without tenants."""

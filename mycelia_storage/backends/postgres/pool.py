@@ -15,7 +15,9 @@ from time import monotonic
 from typing import Any, Final
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.errors import error_from_result
+from psycopg.generators import execute
+from psycopg.pq import ExecStatus, TransactionStatus
 
 from ...errors import StorageBusy, StorageClosed
 
@@ -26,6 +28,13 @@ _STALE: Final = 1.0
 _IDLE_LIMIT: Final = 60.0
 
 _IDLE: Final = int(TransactionStatus.IDLE)
+_DONE: Final = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK, ExecStatus.EMPTY_QUERY)
+_ROWS: Final = int(ExecStatus.TUPLES_OK)
+
+_POINT: Final = b"mycelia_get"
+_DEALLOCATED: Final = "26000"
+_PUT: Final = b"mycelia_set"
+_PUT_FORMATS: Final = [0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
 
 
 class Link:
@@ -34,7 +43,17 @@ class Link:
     ``enter``: SQL that must come before each statement, in its transaction (a tenant's setting); None for none.
     """
 
-    __slots__ = ("_cursor", "_execute", "connection", "enter", "idle_since", "pgconn", "prepare")
+    __slots__ = (
+        "_cursor",
+        "_execute",
+        "_pointing",
+        "_putting",
+        "connection",
+        "enter",
+        "idle_since",
+        "pgconn",
+        "prepare",
+    )
 
     def __init__(self, connection: psycopg.Connection[Row], prepare: bool, enter: str | None) -> None:
         self.connection = connection
@@ -44,6 +63,7 @@ class Link:
         self.idle_since = monotonic()
         self._cursor = connection.cursor(binary=True)
         self._execute = self._cursor.execute
+        self._pointing = self._putting = False
 
     def rows(self, sql: str, parameters: Sequence[Any] = (), prepare: bool | None = True) -> list[Row]:
         """All rows of a statement, in a transaction of its own unless one is open."""
@@ -66,9 +86,71 @@ class Link:
         self._execute(sql, parameters, prepare=self.prepare)
         return self._cursor.fetchone()
 
+    def point(self, sql: bytes, namespace: str, key: str) -> tuple[bytes, bool] | None:
+        """The value and is_json of one entry, by libpq's own call: half the time of a cursor's. ``sql`` has ``$1, $2``.
+
+        It cannot be interrupted, so it is for a read that waits for nobody. Raises LookupError where it does not go
+        so: a cursor then says why.
+        """
+        pgconn = self.pgconn
+        if self.enter is not None:
+            raise LookupError
+        if not self.prepare:
+            result = pgconn.exec_params(sql, (namespace.encode(), key.encode()), None, None, 1)
+        else:
+            if not self._pointing:
+                if pgconn.prepare(_POINT, sql).status != ExecStatus.COMMAND_OK:
+                    raise LookupError
+                self._pointing = True
+            result = pgconn.exec_prepared(_POINT, (namespace.encode(), key.encode()), None, 1)
+        if result.status != _ROWS:
+            self._pointing = False  # somebody may have deallocated it
+            raise LookupError
+        if not result.ntuples:
+            return None
+        return result.get_value(0, 0) or b"", result.get_value(0, 1) == b"\1"
+
+    def put(self, sql: bytes, parameters: Row) -> int:
+        """What storage_set answers to its ten parameters, by libpq's own calls. Raises psycopg's errors; LookupError
+        where it does not go so.
+        """
+        pgconn = self.pgconn
+        if self.enter is not None or not self.prepare:
+            raise LookupError
+        if not self._putting:
+            if pgconn.prepare(_PUT, sql).status != ExecStatus.COMMAND_OK:
+                raise LookupError
+            self._putting = True
+        name, key, value, is_json, document, metadata, extra, lives, overwrite, if_version = parameters
+        values = (
+            name.encode(),
+            key.encode(),
+            value,
+            b"t" if is_json else b"f",
+            None if document is None else document.encode(),
+            None if metadata is None else metadata.encode(),
+            None if extra is None else extra.encode(),
+            None if lives is None else b"%d" % lives,
+            b"t" if overwrite else b"f",
+            None if if_version is None else b"%d" % if_version,
+        )
+        pgconn.send_query_prepared(_PUT, values, _PUT_FORMATS, 1)
+        result = self.connection.wait(execute(pgconn))[-1]
+        if result.status != _ROWS:
+            error = error_from_result(result, "utf-8")
+            if error.sqlstate == _DEALLOCATED:
+                self._putting = False
+                raise LookupError
+            raise error
+        return int.from_bytes(result.get_value(0, 0) or b"", "big", signed=True)
+
     def script(self, sql: str) -> None:
         """Several statements in one round trip; no parameters."""
-        self.connection.execute(sql, prepare=False)
+        # Not by a cursor, which answers every ROLLBACK with DEALLOCATE ALL.
+        self.pgconn.send_query(sql.encode())
+        for result in self.connection.wait(execute(self.pgconn)):
+            if result.status not in _DONE:
+                raise error_from_result(result, "utf-8")
 
     def stream(self, sql: str, parameters: Sequence[Any]) -> Iterator[Row]:
         """The rows one by one as the server sends them; draw them to the end or close the iterator."""

@@ -98,7 +98,7 @@ class PostgresWrites(PostgresReads):
             check_version(if_version)
             if_version = min(if_version, 2**63 - 1)  # no entry has either
         parameters = (name, key, *encode(value, metadata), lives, overwrite, if_version)
-        version: int = _STALE if name in self._uniques else self._call(SET, parameters, True)
+        version = _STALE if name in self._uniques else self._put(parameters)
         if version > 0:
             return version
         if version == _STALE:
@@ -106,6 +106,10 @@ class PostgresWrites(PostgresReads):
             if version > 0:
                 return version
         return self._refuse(version, name, key, if_version)
+
+    def _put(self, parameters: tuple[Any, ...]) -> int:
+        """What SET answers."""
+        return self._call(SET, parameters, True)  # type: ignore[no-any-return]
 
     def _set_unique(self, parameters: tuple[Any, ...], value: Any, metadata: Any) -> int:
         name, key = parameters[:2]
