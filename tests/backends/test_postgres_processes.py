@@ -108,8 +108,8 @@ def test_a_starter_overtaken_between_its_looks_takes_the_schema_for_what_it_is(
     """It saw no version, then the table that another starter had made meanwhile, and took that for somebody else's."""
     schema = postgres_schemas.new()
     PostgresStorageBackend(postgres_schemas.url, schema=schema).close()
-    real, looks = journal.recorded_version, iter([0])
-    monkeypatch.setattr(journal, "recorded_version", lambda link, name: next(looks, None) or real(link, name))
+    real, first = journal.recorded_version, iter([True])
+    monkeypatch.setattr(journal, "recorded_version", lambda link, name: 0 if next(first, False) else real(link, name))
     with PostgresStorageBackend(postgres_schemas.url, schema=schema) as storage:
         storage.set("k", 1)
 
