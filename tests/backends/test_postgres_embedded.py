@@ -211,6 +211,23 @@ def test_a_missing_wheel_names_what_to_install(monkeypatch: pytest.MonkeyPatch, 
     assert not (tmp_path / "x").exists()
 
 
+def test_root_lets_the_server_pass_folders_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed = tmp_path / "closed"
+    (closed / "open").mkdir(parents=True)
+    closed.chmod(0o700)
+    (closed / "open").chmod(0o755)
+    monkeypatch.setattr(os, "geteuid", lambda: 1)
+    server_programs.let_pass(closed / "open")
+    assert closed.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    server_programs.let_pass(closed / "open")
+    assert closed.stat().st_mode & 0o777 == 0o711  # to pass, not to list
+    assert (closed / "open").stat().st_mode & 0o777 == 0o755
+    assert str(closed) in caplog.text
+
+
 def test_urls() -> None:
     assert read_embedded_url("postgres+embedded:///a/b%20c") == (Path("a/b c"), "")
     assert read_embedded_url("postgres+embedded:////var/a?pool_size=3&x=y") == (Path("/var/a"), "pool_size=3&x=y")
