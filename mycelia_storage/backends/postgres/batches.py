@@ -71,8 +71,9 @@ _WAKE: Final = "SELECT {s}.storage_wake({t})"
 
 #: Up to so many entries travel as arrays.
 _FEW: Final = 100
-_CHUNK_ITEMS: Final = 10_000
-_CHUNK_BYTES: Final = 16_000_000
+#: One chunk is made while the server takes the one before.
+_CHUNK_ITEMS: Final = 2_500
+_CHUNK_BYTES: Final = 8_000_000
 
 _Row = tuple[Any, ...]
 _Chunk = dict[tuple[str, str], _Row]
@@ -117,6 +118,7 @@ class Batch:
         written = 0
         for chunk, count in self.chunks():
             written += count - self._write_chunk(steps, chunk)
+        steps.settle()
         if self.errors and self._atomic:
             raise BatchError(self.errors)
         return BatchResult(written, self.errors)
@@ -177,9 +179,11 @@ class Batch:
         source = Source(steps, rows, width)
         lowest = max(space.lowest for space in spaces.values())
         if self._overwrite:
-            source.run(_UPSERT, lowest)
             if tracked:
+                source.run(_UPSERT, lowest)
                 source.log(tracked)
+            else:
+                source.start(_UPSERT, lowest)
             return 0
         new = {(name, key) for name, key in source.run(_UPSERT_NEW, lowest)}
         refused = [place for place in chunk if place not in new]
@@ -227,6 +231,13 @@ class Source:
     def run(self, statement: str, *first: Any) -> list[_Row]:
         """A statement with ``%source%`` in it, whose parameters follow ``first``."""
         return self._steps.run(statement.replace("%source%", self._text), (*first, *self._parameters))
+
+    def start(self, statement: str, number: int) -> None:
+        """The same for a statement with a number as its one parameter; while it runs, the next rows can be made."""
+        if self._parameters:
+            self.run(statement, number)
+        else:
+            self._steps.start(statement.replace("%source%", self._text), number)
 
     def log(self, tracked: int) -> None:
         """Log the rows of tracked namespaces, so many, as set."""

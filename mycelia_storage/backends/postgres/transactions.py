@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
@@ -74,6 +75,8 @@ class Session:
         self.state = state
         try:
             if not self.link.lost and self.link.in_transaction:
+                with suppress(psycopg.Error):
+                    self.link.settle()
                 self.link.script("ROLLBACK")
         except psycopg.Error:
             self.link.close()  # the server rolls back by itself
@@ -291,11 +294,32 @@ class PostgresTransaction(PostgresWrites, Transaction):
         with session.mutex:
             self._check()
             try:
+                session.link.settle()
                 with session.link.connection.cursor().copy(statement) as copy:
                     copy.set_types(types)
                     write = copy.write_row
                     for row in rows:
                         write(row)
+            except psycopg.Error as error:
+                raise session.failed(error) from error
+
+    def start(self, statement: str, number: int) -> None:
+        """Send a statement whose one parameter is a number, without waiting for it; :meth:`settle` does."""
+        session = self._session
+        with session.mutex:
+            self._check()
+            try:
+                session.link.start(self._place.sql(statement) % number)
+            except psycopg.Error as error:
+                raise session.failed(error) from error
+
+    def settle(self) -> None:
+        """Wait for what was started. Raises its error."""
+        session = self._session
+        with session.mutex:
+            self._check()
+            try:
+                session.link.settle()
             except psycopg.Error as error:
                 raise session.failed(error) from error
 
