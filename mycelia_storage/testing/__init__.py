@@ -62,4 +62,11 @@ class StorageContract(
     """The whole contract."""
 
 
-__all__ = ["OpenStorage", "StorageContract"]
+__all__ = [
+    "BatchContract",
+    "ChangeContract",
+    "EntryContract",
+    "OpenStorage",
+    "StorageContract",
+    "TransactionContract",
+]

@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -36,6 +37,7 @@ from .opening import Address
 from .place import Place
 from .pool import Link, Pool
 from .reading import GET, Rows
+from .replicas import CountedPool, Replicas, may_be_read_elsewhere
 from .rows import Row, about, decode
 from .settings import PostgresSettings
 from .transactions import PostgresTransaction, Session
@@ -113,9 +115,13 @@ class PostgresStorageBackend(PostgresWrites):
     def _reset(self) -> None:
         """Locks and connections anew: at the start, and in the child of a fork."""
         settings = self.settings
-        self._pool = Pool(
-            self._open_link, settings.pool_min_size, settings.pool_max_size, max(settings.busy_timeout / 1000, 0.001)
-        )
+        kind = CountedPool if settings.replicas else Pool
+        sizes = (settings.pool_min_size, settings.pool_max_size, max(settings.busy_timeout / 1000, 0.001))
+        self._pool = kind(self._open_link, *sizes)
+        self._replicas: Replicas | None = None
+        if isinstance(self._pool, CountedPool):
+            pools = [Pool(self._linker(url), *sizes) for url in settings.replicas]
+            self._replicas = Replicas(self._pool, pools, settings.replica_wait)
         self._turn = FairLock()
         #: Write transactions bound to a thread.
         self._owners: dict[int, Session] = {}
@@ -130,6 +136,14 @@ class PostgresStorageBackend(PostgresWrites):
         if self._closed:
             raise StorageClosed("the storage is closed")
         return self._address.connect(self._place.enter)
+
+    def _pools(self) -> list[Pool]:
+        return [self._pool] if self._replicas is None else [self._pool, *self._replicas.pools()]
+
+    def _linker(self, url: str) -> Callable[[], Link]:
+        """What opens connections to a replica."""
+        address = Address(replace(self.settings, url=url, replicas=()))
+        return lambda: address.connect(self._place.enter)
 
     def _open_listening(self) -> Link:
         link = self._open_link()
@@ -176,10 +190,20 @@ class PostgresStorageBackend(PostgresWrites):
 
     def _rows(self, statement: str, parameters: tuple[Any, ...]) -> Rows:
         sql = self._place.sql(statement)
+        if self._replicas is not None and may_be_read_elsewhere(statement):
+            return self._read_anywhere(lambda link: link.rows(sql, parameters))
         return self._read(lambda link: link.rows(sql, parameters))
 
     def _query_rows(self, sql: str, parameters: tuple[Any, ...]) -> Rows:
+        if self._replicas is not None:
+            return self._read_anywhere(lambda link: link.rows(sql, parameters, None))
         return self._read(lambda link: link.rows(sql, parameters, None))
+
+    def _read_anywhere(self, draw: Callable[[Link], T]) -> T:
+        if self._closed:
+            raise StorageClosed("the storage is closed")
+        found = self._replicas.read(draw) if self._replicas is not None else []
+        return found[0] if found else self._read(draw)
 
     def _stream(self, sql: str, parameters: tuple[Any, ...]) -> Iterator[Row]:
         link = self._pool.take()
@@ -191,6 +215,8 @@ class PostgresStorageBackend(PostgresWrites):
             self._pool.give(link)
 
     def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
+        if self._replicas is not None:
+            return super().get(key, default, namespace=namespace)
         name, key = check_namespace(namespace), check_key(key)
         pool = self._pool
         link = None
@@ -437,6 +463,8 @@ class PostgresStorageBackend(PostgresWrites):
         for session in list(self._sessions):
             session.stop("finished")
         self._pool.close()
+        if self._replicas is not None:
+            self._replicas.close()
         self._address.close()
 
     def __repr__(self) -> str:

@@ -61,6 +61,7 @@ def status(storage: PostgresStorageBackend, rows: Rows) -> Status:
         "standby": standby,
         "read_only": storage.settings.read_only,
         "connections": storage._pool.size,
+        "replicas": [] if storage._replicas is None else storage._replicas.status(),
         "listening": storage._listener.listening,
         "open_transactions": len(storage._transactions),
     }

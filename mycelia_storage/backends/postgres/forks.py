@@ -31,7 +31,7 @@ def forget(storage: PostgresStorageBackend) -> None:
 
 def _in_child() -> None:
     for storage in list(_storages):
-        _inherited.extend((storage._pool, storage._listener, *storage._sessions))
+        _inherited.extend((*storage._pools(), storage._listener, *storage._sessions))
         for session in storage._sessions:
             session.mutex = threading.RLock()
             session.state = "inherited"

@@ -51,6 +51,11 @@ class PostgresSettings:
     retries: int = 3
     """How often a single read is repeated when its connection was lost, with growing random pauses."""
     application_name: str = "mycelia_storage"
+    replicas: tuple[str, ...] = ()
+    """URLs of streaming replicas that serve reads outside transactions, each of one server; in a URL, separated by
+    blanks. What this storage wrote is always seen, what others wrote perhaps later."""
+    replica_wait: float = 0.05
+    """Seconds that a read waits for a replica to catch up with this storage's writes, before it asks the primary."""
 
     # -- performance; most leave these alone
     pool_min_size: int = 1
@@ -79,7 +84,12 @@ class PostgresSettings:
         if merged.get("url") is None:
             raise InvalidConfig("the postgres backend needs url: postgresql://user@host/database")
         merged["url"], in_url = _split_url(merged["url"], known)
-        settings = cls(**{**in_url, **merged})
+        replicas = merged.get("replicas", in_url.get("replicas", ()))
+        if isinstance(replicas, str):
+            replicas = replicas.split()
+        if not isinstance(replicas, list | tuple):
+            raise InvalidConfig("replicas is a list of URLs")
+        settings = cls(**{**in_url, **merged, "replicas": tuple(replicas)})
         settings._check()
         return settings
 
@@ -87,6 +97,9 @@ class PostgresSettings:
         for name in ("read_only", "migrate", "prepare"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidConfig(f"{name} is true or false")
+        for url in self.replicas:
+            if not isinstance(url, str) or not url.startswith(("postgresql://", "postgres://")):
+                raise InvalidConfig("replicas are URLs that begin with postgresql://")
         _check_name("schema", self.schema, _MAX_SCHEMA_BYTES)
         _check_name("application_name", self.application_name, _MAX_SCHEMA_BYTES)
         if self.tenant is not None:
@@ -108,6 +121,7 @@ class PostgresSettings:
             "transaction_timeout",
             "sweep_interval",
             "connect_timeout",
+            "replica_wait",
             "change_retention_age",
             "statement_timeout",
         ):

@@ -93,7 +93,8 @@ def _run(reference: weakref.ref[PostgresStorageBackend], stop: threading.Event, 
             return
         try:
             storage._upkeep.expire_transactions()
-            storage._pool.close_idle()
+            for pool in storage._pools():
+                pool.close_idle()
             if time.monotonic() >= next_sweep:
                 next_sweep = time.monotonic() + interval
                 storage._upkeep.sweep()
