@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ...contract import BatchResult, Entries, Entry, batch_pairs, check_ttl, read_batch_item
 from ...errors import BatchError, InvalidInput, KeyExists, StorageError, UniqueViolation
 from ...names import SAFE_KEY_CHARS, check_key, check_namespace
+from ...values import encode_value
+from .documents import document_text
 from .rows import about, decode, decode_extra, encode
 
 if TYPE_CHECKING:
@@ -111,6 +113,7 @@ class Batch:
         self._ttl = ttl
         self._overwrite = overwrite
         self._atomic = atomic
+        self._spaces: dict[str, Space] = {}
         self.errors: dict[tuple[str, str], StorageError] = {}
 
     def write(self, steps: PostgresTransaction) -> BatchResult:
@@ -142,7 +145,11 @@ class Batch:
                         or "\0" in key
                     ):
                         key = check_key(key)
-                    row = (own, key, *encode(value, None), None)
+                    stored = encode_value(value)
+                    if isinstance(stored, str):
+                        row = (own, key, stored.encode(), True, document_text(stored), None, None, None)
+                    else:
+                        row = (own, key, stored, False, None, None, None, None)
                 else:
                     read = read_batch_item(given, position, own, extra, self._ttl, self.errors)
                     if read is None:
@@ -167,7 +174,11 @@ class Batch:
 
     def _write_chunk(self, steps: PostgresTransaction, chunk: _Chunk) -> int:
         """Write a chunk; how many of its entries were refused."""
-        spaces = prepare(steps, {name for name, _ in chunk})
+        names = {name for name, _ in chunk}
+        if not steps.private or not names <= self._spaces.keys():
+            # In a transaction that only the batch knows they stay so: who would change them waits for the lock.
+            self._spaces.update(prepare(steps, names))
+        spaces = {name: self._spaces[name] for name in names}
         careful = any(space.generation for space in spaces.values())
         tracked = 0
         if any(space.tracked for space in spaces.values()):

@@ -60,6 +60,8 @@ class Session:
         self.mutex = threading.RLock()
         self.state = "open"  # then one of _ENDED
         self.depth = 0
+        #: Whether a savepoint of a method's own stands, which undoes a failed statement.
+        self.guarded = False
         self._release = release
 
     def check(self) -> None:
@@ -130,7 +132,7 @@ class Session:
             if self.link.lost:
                 self.end("cut")
                 return TransactionError(f"{_ENDED['cut'][1]}{f' ({where})' if where else ''}")
-            if self.link.failed:
+            if self.link.failed and not self.depth and not self.guarded:
                 self.end("lost")
         return translate(error, where)
 
@@ -149,6 +151,8 @@ class PostgresTransaction(PostgresWrites, Transaction):
         self._read_only = read_only
         self._depth = depth
         self._finished = False
+        #: Whether only the method that began it writes in it.
+        self.private = False
         session.depth = depth
         storage._transactions[self.id] = self
 
@@ -266,13 +270,19 @@ class PostgresTransaction(PostgresWrites, Transaction):
         session = self._session
         with session.mutex:
             self._check_writable()
+            outer = session.guarded
             self._script("SAVEPOINT step")
+            session.guarded = True
             try:
                 result = work(self)
             except BaseException:
+                session.guarded = outer
+                with suppress(psycopg.Error):
+                    session.link.settle()
                 if session.state == "open":
                     self._script("ROLLBACK TO step; RELEASE step")
                 raise
+            session.guarded = outer
             self._script("RELEASE step")
             return result
 
