@@ -31,7 +31,7 @@ from .rivals.postgres_floor import PostgresFloor, PostgresPlain
 from .rivals.postgres_ours import PostgresOurs
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-SLICE = 100
+SLICE = 25
 BATCH = 10_000
 
 Samples = dict[str, list[float]]
@@ -93,10 +93,10 @@ def run(url: str, rounds: int, entries: int = 20_000, batch: int = BATCH) -> dic
             return batch
 
         for name, work, turns in (
-            ("get", get, rounds),
-            ("set", set_, rounds),
+            ("get", get, rounds * 4),
+            ("set", set_, rounds * 4),
             (f"get_many of {wanted:,}", get_many, rounds),
-            (f"set_many of {batch:,}", set_many, max(5, rounds // 6)),
+            (f"set_many of {batch:,}", set_many, max(5, rounds // 3)),
         ):
             measure(engines, 2, work)
             samples = measure(engines, turns, work)

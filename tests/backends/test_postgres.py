@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -463,6 +463,45 @@ def test_large_values_and_batches_in_bounded_chunks(open_one: Open) -> None:
     storage.set_many((f"k{number}", large) for number in range(12))
     assert storage.get("k11") == large
     assert sum(len(entry.value["text"]) for entry in storage.scan()) == 36_000_000
+
+
+def test_a_batch_notices_what_its_own_source_changes(open_one: Open) -> None:
+    storage = open_one()
+    with storage.transaction() as tx:
+
+        def items() -> Iterator[tuple[str, Any]]:
+            for number in range(6_000):
+                if number == 3_000:
+                    tx.create_index("default", FieldIndex("x", unique=True))
+                yield f"k{number:04}", {"x": number}
+            yield "twice", {"x": 0}
+
+        result = tx.set_many(items(), atomic=False)
+        assert result.written == 6_000
+        assert set(result.errors) == {("default", "twice")}
+    assert storage.count() == 6_000
+    assert storage.check().ok
+
+
+def test_an_error_of_a_chunk_under_way_undoes_the_batch(open_one: Open, admin: psycopg.Connection) -> None:
+    storage = open_one()
+    table = f"{storage.settings.schema}.storage_entries"
+    admin.execute(f"ALTER TABLE {table} ADD CONSTRAINT no_such_key CHECK (key <> 'k1000')")
+    try:
+        with pytest.raises(StorageError):
+            storage.set_many((f"k{number:04}", number) for number in range(6_000))
+        assert storage.count() == 0
+        with storage.transaction() as tx:
+            tx.set("before", 1)
+            with pytest.raises(StorageError):
+                tx.set_many((f"k{number:04}", number) for number in range(6_000))
+            with pytest.raises(StorageError), tx.transaction() as inner:  # noqa: PT012
+                inner.set("inner", 1)
+                inner.set("k1000", 1)
+            tx.set("after", 1)
+        assert storage.list() == ["after", "before"]
+    finally:
+        admin.execute(f"ALTER TABLE {table} DROP CONSTRAINT no_such_key")
 
 
 def test_versions_and_limits_beyond_64_bits(open_one: Open) -> None:

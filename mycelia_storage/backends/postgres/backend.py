@@ -317,6 +317,7 @@ class PostgresStorageBackend(PostgresWrites):
 
     def _steps(self, work: Callable[[PostgresTransaction], T]) -> T:
         with self._begin(False, "serializable", True) as tx:
+            tx.private = True
             return work(tx)
 
     # -- transactions ----------------------------------------------------------------------------------------------

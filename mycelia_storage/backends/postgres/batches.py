@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ...contract import BatchResult, Entries, Entry, batch_pairs, check_ttl, read_batch_item
 from ...errors import BatchError, InvalidInput, KeyExists, StorageError, UniqueViolation
 from ...names import SAFE_KEY_CHARS, check_key, check_namespace
+from ...values import encode_value
+from .documents import document_text
 from .rows import about, decode, decode_extra, encode
 
 if TYPE_CHECKING:
@@ -71,8 +73,9 @@ _WAKE: Final = "SELECT {s}.storage_wake({t})"
 
 #: Up to so many entries travel as arrays.
 _FEW: Final = 100
-_CHUNK_ITEMS: Final = 10_000
-_CHUNK_BYTES: Final = 16_000_000
+#: One chunk is made while the server takes the one before.
+_CHUNK_ITEMS: Final = 2_500
+_CHUNK_BYTES: Final = 8_000_000
 
 _Row = tuple[Any, ...]
 _Chunk = dict[tuple[str, str], _Row]
@@ -110,6 +113,7 @@ class Batch:
         self._ttl = ttl
         self._overwrite = overwrite
         self._atomic = atomic
+        self._spaces: dict[str, Space] = {}
         self.errors: dict[tuple[str, str], StorageError] = {}
 
     def write(self, steps: PostgresTransaction) -> BatchResult:
@@ -117,6 +121,7 @@ class Batch:
         written = 0
         for chunk, count in self.chunks():
             written += count - self._write_chunk(steps, chunk)
+        steps.settle()
         if self.errors and self._atomic:
             raise BatchError(self.errors)
         return BatchResult(written, self.errors)
@@ -140,7 +145,11 @@ class Batch:
                         or "\0" in key
                     ):
                         key = check_key(key)
-                    row = (own, key, *encode(value, None), None)
+                    stored = encode_value(value)
+                    if isinstance(stored, str):
+                        row = (own, key, stored.encode(), True, document_text(stored), None, None, None)
+                    else:
+                        row = (own, key, stored, False, None, None, None, None)
                 else:
                     read = read_batch_item(given, position, own, extra, self._ttl, self.errors)
                     if read is None:
@@ -165,7 +174,11 @@ class Batch:
 
     def _write_chunk(self, steps: PostgresTransaction, chunk: _Chunk) -> int:
         """Write a chunk; how many of its entries were refused."""
-        spaces = prepare(steps, {name for name, _ in chunk})
+        names = {name for name, _ in chunk}
+        if not steps.private or not names <= self._spaces.keys():
+            # In a transaction that only the batch knows they stay so: who would change them waits for the lock.
+            self._spaces.update(prepare(steps, names))
+        spaces = {name: self._spaces[name] for name in names}
         careful = any(space.generation for space in spaces.values())
         tracked = 0
         if any(space.tracked for space in spaces.values()):
@@ -177,9 +190,11 @@ class Batch:
         source = Source(steps, rows, width)
         lowest = max(space.lowest for space in spaces.values())
         if self._overwrite:
-            source.run(_UPSERT, lowest)
             if tracked:
+                source.run(_UPSERT, lowest)
                 source.log(tracked)
+            else:
+                source.start(_UPSERT, lowest)
             return 0
         new = {(name, key) for name, key in source.run(_UPSERT_NEW, lowest)}
         refused = [place for place in chunk if place not in new]
@@ -227,6 +242,13 @@ class Source:
     def run(self, statement: str, *first: Any) -> list[_Row]:
         """A statement with ``%source%`` in it, whose parameters follow ``first``."""
         return self._steps.run(statement.replace("%source%", self._text), (*first, *self._parameters))
+
+    def start(self, statement: str, number: int) -> None:
+        """The same for a statement with a number as its one parameter; while it runs, the next rows can be made."""
+        if self._parameters:
+            self.run(statement, number)
+        else:
+            self._steps.start(statement.replace("%source%", self._text), number)
 
     def log(self, tracked: int) -> None:
         """Log the rows of tracked namespaces, so many, as set."""

@@ -51,6 +51,7 @@ class Link:
         "connection",
         "enter",
         "idle_since",
+        "pending",
         "pgconn",
         "prepare",
     )
@@ -64,9 +65,12 @@ class Link:
         self._cursor = connection.cursor(binary=True)
         self._execute = self._cursor.execute
         self._pointing = self._putting = False
+        self.pending = False
 
     def rows(self, sql: str, parameters: Sequence[Any] = (), prepare: bool | None = True) -> list[Row]:
         """All rows of a statement, in a transaction of its own unless one is open."""
+        if self.pending:
+            self.settle()
         if prepare:
             prepare = self.prepare
         if self.enter is None or self.pgconn.transaction_status != _IDLE:
@@ -146,11 +150,32 @@ class Link:
 
     def script(self, sql: str) -> None:
         """Several statements in one round trip; no parameters."""
+        if self.pending:
+            self.settle()
         # Not by a cursor, which answers every ROLLBACK with DEALLOCATE ALL.
         self.pgconn.send_query(sql.encode())
         for result in self.connection.wait(execute(self.pgconn)):
             if result.status not in _DONE:
                 raise error_from_result(result, "utf-8")
+
+    def start(self, sql: str) -> None:
+        """Send a statement without parameters, inside a transaction, and go on while the server works. What it answers
+        is dropped; its error comes from :meth:`settle`, which whatever is run next begins with.
+        """
+        if self.pending:
+            self.settle()
+        self.pgconn.send_query(sql.encode())
+        self.pending = True
+        while self.pgconn.flush():
+            select.select([], [self.pgconn.socket], [])
+
+    def settle(self) -> None:
+        """Wait for what :meth:`start` sent. Raises its error."""
+        if self.pending:
+            self.pending = False
+            for result in self.connection.wait(execute(self.pgconn)):
+                if result.status not in _DONE:
+                    raise error_from_result(result, "utf-8")
 
     def stream(self, sql: str, parameters: Sequence[Any]) -> Iterator[Row]:
         """The rows one by one as the server sends them; draw them to the end or close the iterator."""

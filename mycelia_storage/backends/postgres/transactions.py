@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
@@ -59,6 +60,8 @@ class Session:
         self.mutex = threading.RLock()
         self.state = "open"  # then one of _ENDED
         self.depth = 0
+        #: Whether a savepoint of a method's own stands, which undoes a failed statement.
+        self.guarded = False
         self._release = release
 
     def check(self) -> None:
@@ -74,6 +77,8 @@ class Session:
         self.state = state
         try:
             if not self.link.lost and self.link.in_transaction:
+                with suppress(psycopg.Error):
+                    self.link.settle()
                 self.link.script("ROLLBACK")
         except psycopg.Error:
             self.link.close()  # the server rolls back by itself
@@ -127,7 +132,7 @@ class Session:
             if self.link.lost:
                 self.end("cut")
                 return TransactionError(f"{_ENDED['cut'][1]}{f' ({where})' if where else ''}")
-            if self.link.failed:
+            if self.link.failed and not self.depth and not self.guarded:
                 self.end("lost")
         return translate(error, where)
 
@@ -146,6 +151,8 @@ class PostgresTransaction(PostgresWrites, Transaction):
         self._read_only = read_only
         self._depth = depth
         self._finished = False
+        #: Whether only the method that began it writes in it.
+        self.private = False
         session.depth = depth
         storage._transactions[self.id] = self
 
@@ -263,13 +270,19 @@ class PostgresTransaction(PostgresWrites, Transaction):
         session = self._session
         with session.mutex:
             self._check_writable()
+            outer = session.guarded
             self._script("SAVEPOINT step")
+            session.guarded = True
             try:
                 result = work(self)
             except BaseException:
+                session.guarded = outer
+                with suppress(psycopg.Error):
+                    session.link.settle()
                 if session.state == "open":
                     self._script("ROLLBACK TO step; RELEASE step")
                 raise
+            session.guarded = outer
             self._script("RELEASE step")
             return result
 
@@ -291,11 +304,32 @@ class PostgresTransaction(PostgresWrites, Transaction):
         with session.mutex:
             self._check()
             try:
+                session.link.settle()
                 with session.link.connection.cursor().copy(statement) as copy:
                     copy.set_types(types)
                     write = copy.write_row
                     for row in rows:
                         write(row)
+            except psycopg.Error as error:
+                raise session.failed(error) from error
+
+    def start(self, statement: str, number: int) -> None:
+        """Send a statement whose one parameter is a number, without waiting for it; :meth:`settle` does."""
+        session = self._session
+        with session.mutex:
+            self._check()
+            try:
+                session.link.start(self._place.sql(statement) % number)
+            except psycopg.Error as error:
+                raise session.failed(error) from error
+
+    def settle(self) -> None:
+        """Wait for what was started. Raises its error."""
+        session = self._session
+        with session.mutex:
+            self._check()
+            try:
+                session.link.settle()
             except psycopg.Error as error:
                 raise session.failed(error) from error
 
