@@ -15,7 +15,14 @@ from mycelia_storage.backends.memory import MemoryStorageBackend
 from mycelia_storage.backends.sharded import ShardedStorageBackend, moving, rebalancing, router
 from mycelia_storage.backends.sharded.routing import choose
 from mycelia_storage.contract import Entry
-from mycelia_storage.errors import CommitUnknown, InvalidConfig, InvalidNamespace, StorageBusy, StorageError
+from mycelia_storage.errors import (
+    CommitUnknown,
+    InvalidConfig,
+    InvalidNamespace,
+    StorageBusy,
+    StorageError,
+    TransactionError,
+)
 from mycelia_storage.filters import where
 from mycelia_storage.indexes import FieldIndex
 
@@ -440,6 +447,49 @@ def test_a_snapshot_outlives_a_move(shards: Shards) -> None:
             other.set("k000", "new", namespace=name)
         assert everything(storage) != before
         assert everything(snapshot) == before
+
+
+def move_without_finish(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything has left, and the rebalance died just before it wrote so."""
+    monkeypatch.setattr(rebalancing, "_close", _die)
+    with pytest.raises(Killed):
+        shards.client().rebalance()
+    monkeypatch.undo()
+
+
+def test_a_snapshot_does_not_learn_where_names_went(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, other = shards.client(), shards.client()
+    name = MOVING[0]
+    storage.set("k", 1, namespace=name)
+    other.add_shard(shards.storages[3])
+    storage.set("k", 2, namespace=name)  # the storage knows by now that the name is in transit
+    with storage.transaction(read_only=True) as snapshot:
+        move_without_finish(shards, monkeypatch)
+        storage.set("k", 3, namespace=name)
+        assert storage.get("k", namespace=name) == 3
+        assert snapshot.get("k", namespace=name) == 2
+        assert snapshot.list_namespaces(prefix=name) == [name]
+        assert name in snapshot.list_namespaces()
+    other.rebalance()
+
+
+def test_a_batch_looks_after_every_name_in_it(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, other = shards.client(), shards.client()
+    name = next(name for name in MOVING if any(choose(RING, stays) == choose(RING, name) for stays in STAYING))
+    neighbour = next(stays for stays in STAYING if choose(RING, stays) == choose(RING, name))
+    batch = [{"key": "k", "value": 1, "namespace": each} for each in (neighbour, name)]
+    assert storage.set_many(batch).written == 2
+    other.add_shard(shards.storages[3])
+    assert storage.set_many(batch).written == 2
+    move_without_finish(shards, monkeypatch)
+    with pytest.raises(TransactionError, match="one commit covers one shard"):
+        storage.set_many([{**item, "value": 2} for item in batch])
+    with pytest.raises(TransactionError, match="one commit covers one shard"), storage.transaction() as tx:  # noqa: PT012
+        tx.set("k", 2, namespace=neighbour)
+        tx.set("k", 2, namespace=name)
+    other.rebalance()
+    assert [storage.get("k", namespace=each) for each in (neighbour, name)] == [1, 1]
+    assert storage.check().ok
 
 
 def test_a_transaction_in_a_movers_way_is_waited_for(shards: Shards) -> None:
