@@ -25,9 +25,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from ..contract import Entry, NamespaceInfo, StorageBackend
-from ..errors import CursorExpired, NamespaceNotEmpty, NamespaceNotFound, TransactionExpired
+from ..errors import CursorExpired, NamespaceNotEmpty, NamespaceNotFound, StorageBusy, TransactionExpired
+from ..indexes import Index
 from ..names import Namespace, check_namespace
-from .change_news import read_news
+from .change_news import News, read_news
 from .entries import Wanted, bounded_wanted, difference, send_wanted, still_differing
 from .places import COPIES_NAMESPACE, Place, Places
 from .reports import CopyReport, Findings
@@ -79,6 +80,8 @@ class Follower:
         self._compared: dict[str, int] = {}
         self._uncompared: dict[str, Place] = {}
         self._described: dict[str, NamespaceInfo] = {}
+        self._unfinished: list[Place] = []
+        self._finishing = False
         self._written = self._removed = 0
         self._verified = False
         self._settled = False
@@ -106,10 +109,9 @@ class Follower:
         begun = [self._begin(info) for info in infos]
         for place in list(self._places.found.values()):  # deleted since the copy was interrupted
             self._delete(place)
-        for place in begun:
-            self._passed += place.passed
-            if not place.done:
-                self._copy_place(place)
+        self._passed = sum(place.passed for place in begun)
+        self._unfinished += [place for place in begun if not place.done]
+        self._finish_places()
         self._step()
 
     def _infos(self, snapshot: StorageBackend) -> list[NamespaceInfo]:
@@ -148,6 +150,7 @@ class Follower:
             place.indexes, place.metadata = found.indexes, found.metadata
         self._uncompared[info.name] = place
         self._findings.place(info.name, "namespace", None)
+        self._described.pop(info.name, None)
         with self._destination.transaction() as tx:
             self._findings.place(info.name, "metadata", describe(info, tx, place))
             self._places.save(place, tx)
@@ -163,21 +166,39 @@ class Follower:
             return False
         return True
 
+    def _finish_places(self) -> None:
+        """Copy what has been begun. A round on the way may begin more; it leaves them to the loop here."""
+        if self._finishing:
+            return
+        self._finishing = True
+        try:
+            while self._unfinished:
+                self._copy_place(self._unfinished[0])
+                del self._unfinished[0]
+        finally:
+            self._finishing = False
+
+    def _is_open(self, place: Place) -> bool:
+        """Whether the place still counts: it was neither begun anew nor deleted."""
+        return self._places.open.get(place.namespace) is place
+
     def _copy_place(self, place: Place) -> None:
         """Every entry after the place's key, and the indexes. Surplus of the copy itself is deleted on the way."""
-        while page := self._snapshots.page(place.namespace, place.after):
+        while self._is_open(place) and (page := self._snapshots.page(place.namespace, place.after)):
             with self._destination.transaction() as tx:
                 self._send_page(tx, place, page)
                 self._places.save(place, tx)
             self._passed += len(page)
             self._step()
             self._follow_along()
+        if not self._is_open(place):
+            return
         if place.surplus:
             self._remove_surplus(place, place.after)
         place.done = True
         with self._destination.transaction() as tx:
             self._places.save(place, tx)
-        self._copy_indexes(self._snapshots.current(), place)
+        self._copy_indexes(self._snapshots.read(lambda snapshot: snapshot.list_indexes(place.namespace)), place)
 
     def _send_page(self, tx: StorageBackend, place: Place, page: list[Entry]) -> None:
         last = page[-1].key
@@ -207,9 +228,9 @@ class Follower:
         for (namespace, key), problem in sent.problems.items():
             self._findings.key(namespace, key, problem)
 
-    def _copy_indexes(self, snapshot: StorageBackend, place: Place) -> None:
+    def _copy_indexes(self, wanted: dict[str, Index], place: Place) -> None:
         before = list(place.indexes)
-        problems = copy_indexes(snapshot, self._destination, place)
+        problems = copy_indexes(wanted, self._destination, place)
         if place.indexes != before:
             self._places.save(place, self._destination)
         for name, problem in problems.items():
@@ -242,9 +263,15 @@ class Follower:
                 return followed
 
     def follow(self, stop: Callable[[], bool]) -> None:
-        """Follow the source until ``stop()`` says so; it is asked between rounds, at least every tenth of a second."""
+        """Follow the source until ``stop()`` says so; it is asked between rounds, many times a second when it is quiet.
+
+        A storage that is busy is waited for.
+        """
         while not stop():
-            followed, settled = self._round(survey=time.monotonic() - self._surveyed > _SURVEY_INTERVAL)
+            try:
+                followed, settled = self._round(survey=time.monotonic() - self._surveyed > _SURVEY_INTERVAL)
+            except StorageBusy:  # a round that was broken off is made again
+                continue
             if settled and not followed:
                 self._source._wait_for_commit(_IDLE)
 
@@ -253,27 +280,13 @@ class Follower:
         most = ROUND_CHANGES
         while True:
             try:
-                return self._one_round(survey, most)
+                news, new = self._read_round(survey, most)
+                break
             except TransactionExpired:
                 if most < 10:
                     raise
                 most //= 10
-
-    def _one_round(self, survey: bool, most: int) -> tuple[int, bool]:
-        snapshot = self._snapshots.renew()
-        cursors = {name: p.cursor for name, p in self._places.open.items() if p.cursor is not None}
-        news = read_news(snapshot, cursors, together=self._names is None, most=most)
-        again = {
-            name: None if self._mirror else self._findings.versions[name]
-            for name in islice(self._findings.keys, _RETRIED)
-        }
-        wanted = (
-            Wanted(name, key, snapshot.get_entry(key, namespace=name), through)
-            for (name, key), through in {**again, **news.keys}.items()
-        )
-        for batch in bounded_wanted(wanted):
-            self._apply(batch)
-        begun = [self._begin(info) for info in self._survey(snapshot, news.lost)] if survey else []
+        begun = [self._begin(info) for info in new]
         for name, through in news.cleared.items():
             if name in self._places.open:
                 self._clear(self._places.open[name], through)
@@ -281,13 +294,31 @@ class Follower:
             if name in self._places.open and name not in news.lost:
                 self._places.open[name].cursor = cursor
         begun += [place for name in news.lost if (place := self._begin_again(name))]
-        for place in begun:
-            self._copy_place(place)
+        self._unfinished += begun
+        self._finish_places()
         if news.keys or news.cleared or begun:
             self._places.save_cursor(self._destination)
-        complete = not (news.more or news.cleared or begun or news.lost)
+        complete = not (news.more or news.cleared or begun or news.lost or self._unfinished)
         self._settled = complete and survey
         return len(news.keys) + len(news.cleared) + len(begun), complete
+
+    def _read_round(self, survey: bool, most: int) -> tuple[News, list[NamespaceInfo]]:
+        """What a round does with one snapshot: the changed keys, and with ``survey`` a look at the namespaces."""
+        snapshot = self._snapshots.renew()
+        cursors = {name: p.cursor for name, p in self._places.open.items() if p.cursor is not None}
+        news = read_news(snapshot, cursors, together=self._names is None, most=most)
+        through: dict[tuple[str, str], int | None] = {}
+        if survey:  # what differed before is tried again
+            for name in islice(self._findings.keys, _RETRIED):
+                through[name] = None if self._mirror else self._findings.versions[name]
+        through.update(news.keys)
+        wanted = (
+            Wanted(name, key, snapshot.get_entry(key, namespace=name), version)
+            for (name, key), version in through.items()
+        )
+        for batch in bounded_wanted(wanted):
+            self._apply(batch)
+        return news, self._survey(snapshot, news.lost) if survey else []
 
     def _apply(self, batch: list[Wanted]) -> None:
         with self._destination.transaction() as tx:
@@ -340,7 +371,7 @@ class Follower:
                 lost.add(name)
             else:
                 self._describe(info._replace(track_changes=place.tracked), place)
-                self._copy_indexes(snapshot, place)
+                self._copy_indexes(snapshot.list_indexes(name), place)
         return new
 
     def _describe(self, info: NamespaceInfo, place: Place) -> None:
@@ -385,7 +416,7 @@ class Follower:
     def _verify_place(self, place: Place) -> None:
         name = place.namespace
         self._uncompared.pop(name, None)
-        if self._places.open.get(name) is not place:
+        if not self._is_open(place):
             return
         self._compared[name] = 0
         others: Iterator[Entry] = self._destination.scan(namespace=name)

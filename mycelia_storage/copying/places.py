@@ -73,7 +73,10 @@ class Places:
     def _load(self) -> None:
         through = self._destination.get(self._digest, {}, namespace=COPIES_NAMESPACE).get("cursor", 0)
         for entry in self._destination.scan(namespace=COPIES_NAMESPACE, prefix=self._digest + "/"):
-            place = Place(**entry.value)
+            try:
+                place = Place(**entry.value)
+            except TypeError:  # another version of this library wrote it
+                continue
             if place.cursor is not None:
                 place.cursor = max(place.cursor, through)
             self.found[place.namespace] = place

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..contract import NamespaceInfo, StorageBackend
 from ..errors import InvalidInput, UniqueViolation
+from ..indexes import Index
 from .places import Place
 
 
@@ -26,13 +27,13 @@ def describe(info: NamespaceInfo, destination: StorageBackend, place: Place) -> 
     return None
 
 
-def copy_indexes(source: StorageBackend, destination: StorageBackend, place: Place) -> dict[str, str | None]:
-    """Make the indexes of a namespace that are missing, drop those the copy made and the source no longer has.
+def copy_indexes(wanted: dict[str, Index], destination: StorageBackend, place: Place) -> dict[str, str | None]:
+    """Make the ``wanted`` indexes of a namespace that are missing, drop those the copy made that are not wanted.
 
     The result has for each what is in its way, or None.
     """
     name = place.namespace
-    wanted, held = source.list_indexes(name), destination.list_indexes(name)
+    held = destination.list_indexes(name)
     problems: dict[str, str | None] = {}
     for index in list(place.indexes):
         if wanted.get(index) != held.get(index):
@@ -45,8 +46,7 @@ def copy_indexes(source: StorageBackend, destination: StorageBackend, place: Pla
         if held.get(index) == declaration:
             continue
         try:
-            with destination.transaction() as tx:
-                tx.create_index(name, declaration, name=index)
+            destination.create_index(name, declaration, name=index)  # alone: it may take longer than a transaction
             place.indexes.append(index)
         except (UniqueViolation, InvalidInput) as error:
             problems[index] = f"index {index!r}: {error}"

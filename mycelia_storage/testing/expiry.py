@@ -123,6 +123,12 @@ class ExpiryContract(ContractCase):
         storage.set("b", {"mail": "x"}, namespace="n")
         assert storage.list(namespace="n") == ["b"]
 
+    def test_nor_in_the_way_of_what_is_restored(self, storage: StorageBackend) -> None:
+        storage.create_index("n", FieldIndex("mail", unique=True))
+        store_expired(storage, "a", value={"mail": "x"})
+        assert storage.restore([Entry("n", "b", {"mail": "x"}, {}, 5, 1000, 1000, None)]) == 1
+        assert storage.list(namespace="n") == ["b"]
+
     def test_a_unique_index_can_be_built_over_expired_entries(self, storage: StorageBackend) -> None:
         store_expired(storage, "a", "b", value={"mail": "x"})
         storage.set("c", {"mail": "x"}, namespace="n")

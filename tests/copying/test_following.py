@@ -347,6 +347,21 @@ def test_a_namespace_made_anew_meanwhile(open_storage: Open) -> None:
     assert_equal(source, destination)
 
 
+def test_metadata_changed_to_and_fro_while_the_log_is_lost(open_storage: Open) -> None:
+    destination = open_storage("memory")
+    with MemoryStorageBackend(change_retention=5) as source, Follower(source, destination, namespaces=["n"]) as copy:
+        source.create_namespace("n", metadata={"v": 1})
+        copy.copy()
+        copy.catch_up()
+        source.create_namespace("n", metadata={"v": 2}, exist_ok=True)
+        source.set_many({f"{number}": number for number in range(50)}, namespace="n")
+        source.optimize()
+        copy.follow(iter([False, True]).__next__)  # a round that finds the log lost and looks at nothing else
+        source.create_namespace("n", metadata={"v": 1}, exist_ok=True)
+        assert copy.finish().ok
+        assert_equal(source, destination)
+
+
 def test_indexes_made_and_dropped_meanwhile(open_storage: Open) -> None:
     source, destination = open_storage("memory"), open_storage("sqlite")
     source.set("a", {"x": 1}, namespace="n")
@@ -410,6 +425,56 @@ def test_tracked_namespaces_are_of_one_moment_however_long_it_takes(
     assert report.ok
     assert report.one_moment
     assert destination.get("00000", namespace="n") == destination.get("02999", namespace="n") == 6
+
+
+@pytest.mark.parametrize("source_name", ["memory", "sqlite"])
+def test_an_interrupted_plain_copy_sends_nothing_twice_and_leaves_nothing_stale(
+    open_storage: Open, source_name: str
+) -> None:
+    source, destination = open_storage(source_name), open_storage("sqlite")
+    source.set_many({f"{number:05}": number for number in range(3_000)}, namespace="n")
+    destination.set("mine", 1, namespace="m")
+    source.set("theirs", 1, namespace="m")
+
+    def interrupt(done: int, _: int) -> None:
+        if done >= 2_000:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        copy_storage(source, destination, progress=interrupt)
+    source.delete_many(["00000", "01999", "02999"], namespace="n")
+    report = copy_storage(source, destination)
+    assert report.ok
+    assert (report.entries, report.verified, report.written, report.removed) == (2_998, 2_998, 999, 2)
+    assert_equal_namespace(source, destination, "n")
+    assert destination.list(namespace="m") == ["mine", "theirs"]
+    assert destination.list_namespaces() == ["default", "m", "n"]
+
+
+def test_following_waits_for_a_busy_destination(tmp_path: Path) -> None:
+    path = str(tmp_path / "b.db")
+    stop = threading.Event()
+    reports: list[Any] = []
+    with (
+        MemoryStorageBackend() as source,
+        SQLiteStorageBackend(path, busy_timeout=20) as destination,
+        SQLiteStorageBackend(path) as other,
+    ):
+        source.set("k", 1)
+        thread = threading.Thread(target=lambda: reports.append(copy_storage(source, destination, follow=stop.is_set)))
+        thread.start()
+        try:
+            wait_until(lambda: other.get("k") == 1)
+            with other.transaction() as tx:
+                source.set("k", 2)
+                source.set("k", 3, namespace="new")
+                time.sleep(0.2)
+                tx.set("x", 1, namespace="others")
+            wait_until(lambda: other.get("k") == 2 and other.get("k", namespace="new") == 3)
+        finally:
+            stop.set()
+            thread.join()
+        assert reports[0].ok
 
 
 def test_two_copies_into_one_destination_keep_apart(open_storage: Open) -> None:

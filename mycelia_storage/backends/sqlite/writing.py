@@ -351,7 +351,14 @@ class EntryWriter:
             times = (entry.version, entry.created_at, entry.updated_at, entry.expires_at)
             if not all(isinstance(number, int) for number in times[:3]) or entry.version < 1:
                 raise InvalidInput(f"a restored entry has a version and times ({_about(namespace, key)})")
-            self.rows(RESTORE, (namespace, key, value, metadata, *times), _about(namespace, key))
+            row = (namespace, key, value, metadata, *times)
+            try:
+                self.rows(RESTORE, row, _about(namespace, key))
+            except UniqueViolation:
+                # As in put: an expired entry is in nobody's way.
+                if not self._sweep_namespace(namespace):
+                    raise
+                self.rows(RESTORE, row, _about(namespace, key))
             if tracked[namespace]:
                 self.rows(change_log.APPEND_STORED, (namespace, key, self._next_seq(), now_ms()))
                 self._count_change(namespace)
