@@ -183,8 +183,10 @@ class Move:
         arrival = self._source.get(ARRIVED + self.top, namespace=RESERVED)
         least = 0 if arrival is None else max(1, arrival["start"])
         for name in ledger.family(self._source, self.top):
+            if name in record["tracked"]:
+                continue
             info = self._source.get_namespace(name)
-            if info is not None and info.track_changes and name not in record["tracked"]:
+            if info is not None and info.track_changes:
                 ends[name] = max(least, self._log_end(name, known.get(name)))
         return ends
 

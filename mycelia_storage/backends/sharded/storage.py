@@ -87,6 +87,28 @@ class ShardedStorageBackend(ShardedOperations):
                 return value
         return self._read(namespace, lambda shard: shard.get(key, default, namespace=namespace))
 
+    def get_entry(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Entry | None:
+        try:
+            route = self._router.view.routes[namespace]
+        except (KeyError, TypeError):
+            pass
+        else:
+            entry = route.shard.get_entry(key, namespace=namespace)
+            if clock() < route.lease.until:
+                return entry
+        return self._read(namespace, lambda shard: shard.get_entry(key, namespace=namespace))
+
+    def has(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> bool:
+        try:
+            route = self._router.view.routes[namespace]
+        except (KeyError, TypeError):
+            pass
+        else:
+            found = route.shard.has(key, namespace=namespace)
+            if clock() < route.lease.until:
+                return found
+        return self._read(namespace, lambda shard: shard.has(key, namespace=namespace))
+
     def _read(self, namespace: Namespace, call: Callable[[StorageBackend], T]) -> T:
         if self.is_closed:
             raise StorageClosed("the storage is closed")

@@ -10,10 +10,18 @@ import pytest
 
 from mycelia_storage.backends.memory import MemoryStorageBackend
 from mycelia_storage.backends.sharded import ShardedStorageBackend
+from mycelia_storage.backends.sharded.routing import choose
 from mycelia_storage.contract import Entry, StorageBackend
+from mycelia_storage.indexes import FieldIndex
 
 #: Seconds: short, so that moves in tests are.
 TIMES = {"lease": 0.01, "settle": 0.02}
+
+
+RING = ("s0", "s1", "s2")
+TENANTS = [f"agent{number}" for number in range(12)]
+MOVING = [name for name in TENANTS if choose((*RING, "s3"), name) == "s3"]
+STAYING = [name for name in TENANTS if name not in MOVING]
 
 
 class Killed(BaseException):
@@ -83,3 +91,21 @@ def shards() -> Iterator[Shards]:
 def everything(storage: StorageBackend) -> list[Entry]:
     """All entries of all namespaces."""
     return [entry for name in storage.list_namespaces() for entry in storage.scan(namespace=name)]
+
+
+def fill(storage: ShardedStorageBackend) -> None:
+    for number, name in enumerate(TENANTS):
+        storage.create_namespace(name, metadata={"number": number}, track_changes=number % 2 == 0)
+        storage.create_index(name, FieldIndex("mail", unique=True))
+        storage.set_many(((f"k{n:03}", {"mail": f"{n}@{name}"}) for n in range(30)), namespace=name)
+        storage.set("timed", b"\0", namespace=f"{name}/below", metadata={"m": 1}, ttl=1000)
+        storage.create_namespace(f"{name}/empty/deep")
+
+
+def place_of(shards: Shards, namespace: str) -> list[int]:
+    return [number for number, shard in enumerate(shards.storages) if shard.get_namespace(namespace) is not None]
+
+
+def die(*_: Any) -> None:
+    """Stands in for what the mover dies at."""
+    raise Killed

@@ -10,8 +10,7 @@ from mycelia_storage.backends.sharded import moving
 from mycelia_storage.contract import Change
 from mycelia_storage.errors import CursorExpired, InvalidInput
 
-from .conftest import Shards
-from .test_rebalancing import MOVING, STAYING
+from .conftest import MOVING, STAYING, Shards
 
 NAMES = [MOVING[0], *STAYING[:5]]
 

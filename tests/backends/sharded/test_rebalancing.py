@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from typing import Any
 
 import pytest
 
 from mycelia_storage.backends.memory import MemoryStorageBackend
-from mycelia_storage.backends.sharded import ShardedStorageBackend, moving, rebalancing, router
+from mycelia_storage.backends.sharded import ShardedStorageBackend, moving, router
 from mycelia_storage.backends.sharded.routing import choose
-from mycelia_storage.contract import Entry
-from mycelia_storage.errors import CommitUnknown, InvalidConfig, InvalidNamespace, StorageBusy, StorageError
+from mycelia_storage.errors import (
+    InvalidConfig,
+    InvalidNamespace,
+    StorageBusy,
+    StorageError,
+)
 from mycelia_storage.filters import where
 from mycelia_storage.indexes import FieldIndex
 
-from .conftest import Killed, Shards, everything
-
-RING = ("s0", "s1", "s2")
-TENANTS = [f"agent{number}" for number in range(12)]
-MOVING = [name for name in TENANTS if choose((*RING, "s3"), name) == "s3"]
-STAYING = [name for name in TENANTS if name not in MOVING]
-
-
-def fill(storage: ShardedStorageBackend) -> None:
-    for number, name in enumerate(TENANTS):
-        storage.create_namespace(name, metadata={"number": number}, track_changes=number % 2 == 0)
-        storage.create_index(name, FieldIndex("mail", unique=True))
-        storage.set_many(((f"k{n:03}", {"mail": f"{n}@{name}"}) for n in range(30)), namespace=name)
-        storage.set("timed", b"\0", namespace=f"{name}/below", metadata={"m": 1}, ttl=1000)
-        storage.create_namespace(f"{name}/empty/deep")
-
-
-def place_of(shards: Shards, namespace: str) -> list[int]:
-    return [number for number, shard in enumerate(shards.storages) if shard.get_namespace(namespace) is not None]
+from .conftest import MOVING, RING, STAYING, TENANTS, Killed, Shards, die, everything, fill, place_of
 
 
 def test_the_names_are_what_the_tests_take_them_for() -> None:
@@ -137,7 +120,7 @@ def test_tracking_that_a_move_turned_on_is_not_taken_along(shards: Shards) -> No
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_mover_may_die_at_any_commit(after: bool) -> None:
+def test_a_mover_maydie_at_any_commit(after: bool) -> None:
     """Whatever the commit it dies at, everything goes on, and the next rebalance comes to its end."""
     died = 0
     for commit in range(1, 200):
@@ -185,14 +168,14 @@ def test_a_mover_may_die_at_any_commit(after: bool) -> None:
     raise AssertionError("it died every time")
 
 
-def test_a_fence_whose_mover_died_is_lifted_by_a_writer(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fence_whose_moverdied_is_lifted_by_a_writer(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moving, "FENCE_SECONDS", 0.05)
     storage = shards.client()
     name = MOVING[0]
     storage.set("k", 1, namespace=name)
     mover = shards.client()
     mover.add_shard(shards.storages[3])
-    monkeypatch.setattr(moving.Move, "_arrive", _die)
+    monkeypatch.setattr(moving.Move, "_arrive", die)
     monkeypatch.setattr(moving.Move, "_unfence", lambda _: None)
     with pytest.raises(Killed):
         mover.rebalance()
@@ -202,10 +185,6 @@ def test_a_fence_whose_mover_died_is_lifted_by_a_writer(shards: Shards, monkeypa
     storage.rebalance()
     assert storage.get("k", namespace=name) == 2
     assert place_of(shards, name) == [3]
-
-
-def _die(*_: Any) -> None:
-    raise Killed
 
 
 def test_a_fence_lifted_under_a_slow_mover_is_put_up_again(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,226 +253,6 @@ def test_a_mover_that_was_thought_dead_writes_nothing(shards: Shards) -> None:
     assert storage.list(namespace=name) == late.list(namespace=name) == []
     assert place_of(shards, name) == [3]
     assert late.rebalance().moves == []
-
-
-# -- clients with old knowledge ------------------------------------------------------------------------------------
-
-
-def moved_meanwhile(shards: Shards, call: Callable[..., Any], *, before: bool) -> Callable[..., Any]:
-    """``call``, which a whole rebalance comes just before or just after, once."""
-    done = False
-
-    def move() -> None:
-        nonlocal done
-        if not done:
-            done = True
-            with ThreadPoolExecutor(1) as pool:
-                client = shards.client()
-                pool.submit(client.add_shard, shards.storages[3]).result(60)
-                pool.submit(client.rebalance).result(60)
-
-    def delayed(*arguments: Any, **options: Any) -> Any:
-        if before:
-            move()
-        result = call(*arguments, **options)
-        move()
-        return result
-
-    return delayed
-
-
-@pytest.mark.parametrize("before", [False, True], ids=["after", "before"])
-@pytest.mark.parametrize(
-    ("method", "read", "expected"),
-    [
-        ("get", lambda s, n: s.get("k", namespace=n), 1),
-        ("has", lambda s, n: s.has("k", namespace=n), True),
-        ("count", lambda s, n: s.count(namespace=n), 1),
-        ("list", lambda s, n: s.list(namespace=n), ["k"]),
-        ("get_metadata", lambda s, n: s.get_metadata("k", namespace=n), {"m": 1}),
-        ("get_many", lambda s, n: s.get_many(["k"], namespace=n), {"k": 1}),
-        ("query", lambda s, n: [entry.key for entry in s.query(namespace=n)], ["k"]),
-        ("list_namespaces", lambda s, _: s.list_namespaces(), [MOVING[0], "default"]),
-        ("get_status", lambda s, _: s.get_status().entries, 1),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_reader_that_was_held_up_gets_what_is_true(
-    shards: Shards, method: str, read: Callable[[Any, str], Any], expected: Any, before: bool
-) -> None:
-    """The shard answers late: from a copy that has been deleted, or from one that is no longer the newest."""
-    storage = shards.client()
-    name = MOVING[0]
-    storage.set("k", 1, namespace=name, metadata={"m": 1})
-    assert read(storage, name) == expected  # the route is known
-    shard = shards.storages[place_of(shards, name)[0]]
-    setattr(shard, method, moved_meanwhile(shards, getattr(shard, method), before=before))
-    assert read(storage, name) == expected
-    assert place_of(shards, name) == [3]
-    shards.client().set("k", 2, namespace=name)
-    assert storage.get("k", namespace=name) == 2
-
-
-@pytest.mark.parametrize("before", [False, True], ids=["after", "before"])
-def test_a_writer_that_was_held_up_is_not_told_that_it_wrote(shards: Shards, before: bool) -> None:
-    """Longer than ``settle``: nobody can say whether the copy has it. What did not arrive is nowhere to be seen."""
-    storage = shards.client()
-    name = MOVING[0]
-    storage.set("k", 1, namespace=name)
-    old = place_of(shards, name)[0]
-    shard = shards.storages[old]
-    shard.set = moved_meanwhile(shards, shard.set, before=before)  # type: ignore[method-assign]
-    with pytest.raises(CommitUnknown, match="moved"):
-        storage.set("k", 2, namespace=name)
-    assert storage.get("k", namespace=name) == (1 if before else 2)
-    if before:
-        assert any(name in problem for problem in storage.check().problems)
-        storage.pin(name, f"s{old}")
-        storage.rebalance()
-        assert storage.get("k", namespace=name) == 1  # what was stray did not come back to life
-        assert storage.check().ok
-
-
-def test_a_write_that_was_refused_by_an_old_copy_is_made_anew(shards: Shards) -> None:
-    storage = shards.client()
-    name = MOVING[0]
-    storage.set("k", 1, namespace=name)
-    shard = shards.storages[place_of(shards, name)[0]]
-    shard.set_metadata = moved_meanwhile(shards, shard.set_metadata, before=True)  # type: ignore[method-assign]
-    storage.set_metadata("k", {"m": 1}, namespace=name)  # KeyNotFound there
-    assert storage.get_metadata("k", namespace=name) == {"m": 1}
-
-
-@pytest.mark.parametrize("batch", ["set_many", "delete_many", "clear", "restore"])
-def test_batches_and_transactions_look_before_they_write(shards: Shards, batch: str) -> None:
-    storage, other = shards.client(), shards.client()
-    name = MOVING[0]
-    storage.set("k", 1, namespace=name)
-    other.add_shard(shards.storages[3])
-    other.rebalance()
-    if batch == "set_many":
-        storage.set_many({"k": 2}, namespace=name)
-    elif batch == "delete_many":
-        assert storage.delete_many(["k"], namespace=name) == 1
-    elif batch == "clear":
-        assert storage.clear(namespace=name) == 1
-    else:
-        assert storage.restore([Entry(name, "l", 1, {}, 5, 5, 5, None)]) == 1
-    with storage.transaction() as tx:
-        tx.set("t", 1, namespace=name)
-    assert everything(storage) == everything(other) != []
-    assert place_of(shards, name) == [3]
-
-
-def test_a_client_that_slept_wakes_to_the_new_places(shards: Shards) -> None:
-    storage, other = shards.client(), shards.client()
-    for name in TENANTS:
-        storage.set("k", 1, namespace=name)
-    other.add_shard(shards.storages[3])
-    other.rebalance()
-    other.add_shard(shards.storages[4])
-    other.rebalance()
-    for name in TENANTS:
-        storage.set("k", 2, namespace=name)
-        assert other.get("k", namespace=name) == 2
-    assert everything(storage) == everything(other)
-    assert storage.check().ok
-
-
-def test_without_leases_every_answer_is_looked_after(shards: Shards) -> None:
-    storage, other = shards.client(lease=0, settle=0), shards.client()
-    name = MOVING[0]
-    storage.set("k", 1, namespace=name)
-    other.add_shard(shards.storages[3])
-    other.rebalance()
-    other.set("k", 2, namespace=name)
-    assert storage.get("k", namespace=name) == 2
-    storage.set("k", 3, namespace=name)
-    assert other.get("k", namespace=name) == 3
-
-
-def test_a_scan_goes_on_where_it_was(shards: Shards) -> None:
-    storage, other = shards.client(), shards.client()
-    name = MOVING[0]
-    storage.set_many(((f"{n:04}", n) for n in range(2_000)), namespace=name)
-    forth, back = storage.scan(namespace=name), storage.scan(namespace=name, reverse=True, limit=1_500)
-    seen = [[entry.value for entry in islice(scan, 10)] for scan in (forth, back)]
-    other.add_shard(shards.storages[3])
-    for scan, values in zip((forth, back), seen, strict=True):
-        values += [entry.value for entry in islice(scan, 150)]
-    other.rebalance()
-    other.set("1700", "new", namespace=name)
-    assert seen[0] + [entry.value for entry in forth] == [*range(1700), "new", *range(1701, 2_000)]
-    assert [value for value in seen[1] + [entry.value for entry in back] if value != "new"] == [
-        n for n in range(1_999, 499, -1) if n != 1700 or 1700 in seen[1]
-    ]
-
-
-def test_a_snapshot_outlives_a_move(shards: Shards) -> None:
-    storage, other = shards.client(), shards.client()
-    fill(storage)
-    before = everything(storage)
-    with storage.transaction(read_only=True) as snapshot:
-        other.add_shard(shards.storages[3])
-        other.rebalance()
-        for name in MOVING:
-            other.set("k000", "new", namespace=name)
-        assert everything(storage) != before
-        assert everything(snapshot) == before
-
-
-def test_a_transaction_in_a_movers_way_is_waited_for(shards: Shards) -> None:
-    storage, other = shards.client(), shards.client()
-    name = MOVING[0]
-    storage.set("n", 0, namespace=name)
-    other.add_shard(shards.storages[3])
-    stop = threading.Event()
-
-    def count() -> int:
-        number = 0
-        while not stop.is_set():
-            with storage.transaction() as tx:
-                tx.set("n", tx.get("n", namespace=name) + 1, namespace=name)
-            number += 1
-        return number
-
-    with ThreadPoolExecutor(3) as pool:
-        counters = [pool.submit(count) for _ in range(3)]
-        other.rebalance()
-        stop.set()
-        counted = sum(counter.result(60) for counter in counters)
-    assert storage.get("n", namespace=name) == other.get("n", namespace=name) == counted
-
-
-def test_fresh_names_in_transit_are_one_place_for_all(shards: Shards) -> None:
-    """A name that no shard has yet stays with its old owner until that one is closed."""
-    storage, other = shards.client(), shards.client()
-    other.add_shard(shards.storages[3])
-    storage.set("k", 1, namespace=MOVING[0])
-    assert other.get("k", namespace=MOVING[0]) == 1
-    assert place_of(shards, MOVING[0]) != [3]
-    other.rebalance()
-    storage.set("k", 1, namespace=MOVING[1])
-    assert other.get("k", namespace=MOVING[1]) == 1
-    assert [place_of(shards, name) for name in MOVING[:2]] == [[3], [3]]
-
-
-def test_a_name_that_appears_at_the_last_moment_moves_too(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage, other = shards.client(), shards.client()
-    close = rebalancing._close
-
-    def close_late(*arguments: Any) -> bool:
-        for name in MOVING:
-            with ThreadPoolExecutor(1) as pool:
-                pool.submit(other.set, "k", 1, namespace=name).result(60)
-        return close(*arguments)
-
-    monkeypatch.setattr(rebalancing, "_close", close_late)
-    storage.add_shard(shards.storages[3])
-    storage.rebalance()
-    for name in MOVING:
-        assert storage.get("k", namespace=name) == other.get("k", namespace=name) == 1
-        assert place_of(shards, name) == [3]
 
 
 # -- pins and refusals ---------------------------------------------------------------------------------------------
