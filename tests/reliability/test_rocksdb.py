@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from .kill_campaign import run_campaign
 from .rocksdb_kills import RocksDBCampaign
 
 CYCLES = int(os.environ.get("KILL_CYCLES", "60"))
-SEED = int(os.environ.get("KILL_SEED", time.time_ns() % 2**32))
+SEED = int(os.environ.get("KILL_SEED", 20_261_121))
 FULL = "StorageFull"
 
 LEAVING = """

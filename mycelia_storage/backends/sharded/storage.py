@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
-from uuid import uuid4
+from typing import Any, Final, TypeVar
 
 from ...contract import ChangePage, Entry, StorageBackend, Transaction, check_isolation
-from ...dumps import dump_lines
-from ...errors import InvalidInput, StorageClosed, StorageError, TransactionError
+from ...dumps import write_dump
+from ...errors import StorageClosed, TransactionError
 from ...names import DEFAULT_NAMESPACE, Namespace, check_namespace
 from . import ledger, opening, rebalancing
 from .changes import page_of
@@ -26,7 +24,6 @@ T = TypeVar("T")
 
 _REMEMBERED: Final = 1_000
 _LOOK_EVERY: Final = 100
-_ENTRY_LINE: Final = b'{"kind":"entry"'
 
 
 class ShardedStorageBackend(ShardedOperations):
@@ -309,27 +306,8 @@ class ShardedStorageBackend(ShardedOperations):
 
         Of every shard one moment, the moments lying close together.
         """
-        target = Path(path)
         with self.transaction(read_only=True) as snapshot:
-            partial = target.with_name(f"{target.name}.{uuid4().hex}.partial") if overwrite else target
-            try:
-                file = os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-            except FileExistsError:
-                raise InvalidInput(f"{str(target)!r} exists; overwrite=True replaces it") from None
-            except OSError as error:
-                raise StorageError(f"the backup to {str(target)!r} failed: {error}") from error
-            try:
-                with file:
-                    _dump(snapshot, file, progress)
-                    file.flush()
-                    os.fsync(file.fileno())
-                if overwrite:
-                    partial.replace(target)
-            except BaseException as error:
-                partial.unlink(missing_ok=True)
-                if isinstance(error, OSError):
-                    raise StorageError(f"the backup to {str(target)!r} failed: {error}") from error
-                raise
+            write_dump(snapshot, path, overwrite=overwrite, progress=progress)
 
     def close(self) -> None:
         self.is_closed = True
@@ -358,15 +336,3 @@ def _begin_on_each(shards: Mapping[str, StorageBackend], isolation: str, bound: 
 def _roll_back(snapshots: Mapping[str, Transaction]) -> None:
     for snapshot in snapshots.values():
         snapshot.rollback()
-
-
-def _dump(snapshot: StorageBackend, file: BinaryIO, progress: Callable[[int, int], None] | None) -> None:
-    total, done = snapshot.get_status().entries, 0
-    for line in dump_lines(snapshot):
-        file.write(line)
-        if line.startswith(_ENTRY_LINE):
-            done += 1
-            if progress is not None and done % 1_000 == 0:
-                progress(done, total)
-    if progress is not None:
-        progress(done, total)

@@ -19,6 +19,7 @@ from mycelia_storage.errors import (
 )
 from mycelia_storage.filters import where
 from mycelia_storage.indexes import FieldIndex
+from mycelia_storage.states.transactions import StateTransaction
 
 from .conftest import MOVING, RING, STAYING, TENANTS, Killed, Shards, die, everything, fill, place_of
 
@@ -324,9 +325,7 @@ def test_a_copy_that_differs_does_not_take_over(shards: Shards, monkeypatch: pyt
         return restore(self, [entry for entry in entries if entry.key != "b"])
 
     storage.add_shard(target)
-    from mycelia_storage.backends.memory.transactions import MemoryTransaction
-
-    monkeypatch.setattr(MemoryTransaction, "_restore", forgetful)
+    monkeypatch.setattr(StateTransaction, "_restore", forgetful)
     with pytest.raises(StorageError, match="differs"):
         storage.rebalance()
     assert storage.get_many("ab", namespace=name) == {"a": 1, "b": 2}
