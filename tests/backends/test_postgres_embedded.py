@@ -18,6 +18,7 @@ import pytest
 from mycelia_storage.backends.postgres import server_programs
 from mycelia_storage.backends.postgres.embedded import EmbeddedServer, read_embedded_url
 from mycelia_storage.errors import BackendUnavailable, InvalidConfig, StorageClosed
+from mycelia_storage.testing.fixtures import eventually
 from tests.postgres_server import FAST
 
 USE = """
@@ -87,10 +88,26 @@ def test_a_killed_user_no_longer_counts(data: Path) -> None:
     other.stdout.readline()
     other.kill()
     other.communicate()
-    assert pid_of(data)  # nobody is left to stop it, and the next user finds it running
     with EmbeddedServer(data) as server:
         assert question(server.dsn, "SELECT 1") == 1
     assert not (data / "data" / "postmaster.pid").exists()
+
+
+def test_a_server_whose_users_were_all_killed_stops(data: Path) -> None:
+    others = [use_in_another_process(data) for _ in range(2)]
+    for other in others:
+        assert other.stdout is not None
+        other.stdout.readline()
+    pid = pid_of(data)
+    others[0].kill()
+    others[0].communicate()
+    time.sleep(0.1)
+    assert pid_of(data) == pid
+    others[1].kill()
+    others[1].communicate()
+    eventually(lambda: not (data / "data" / "postmaster.pid").exists())
+    with EmbeddedServer(data) as server:
+        assert question(server.dsn, "SELECT 1") == 1
 
 
 def test_starters_at_the_same_time_start_one_server(data: Path) -> None:
@@ -192,6 +209,23 @@ def test_a_missing_wheel_names_what_to_install(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(BackendUnavailable, match=r"pip install 'mycelia-storage\[postgres-embedded\]'"):
         EmbeddedServer(tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_root_lets_the_server_pass_folders_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed = tmp_path / "closed"
+    (closed / "open").mkdir(parents=True)
+    closed.chmod(0o700)
+    (closed / "open").chmod(0o755)
+    monkeypatch.setattr(os, "geteuid", lambda: 1)
+    server_programs.let_pass(closed / "open")
+    assert closed.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    server_programs.let_pass(closed / "open")
+    assert closed.stat().st_mode & 0o777 == 0o711  # to pass, not to list
+    assert (closed / "open").stat().st_mode & 0o777 == 0o755
+    assert str(closed) in caplog.text
 
 
 def test_urls() -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from mycelia_storage.backends.postgres import PostgresStorageBackend
+from mycelia_storage.backends.postgres import PostgresStorageBackend, journal
 from mycelia_storage.backends.postgres.journal import NEWEST_VERSION
 from mycelia_storage.errors import TransactionError
 from mycelia_storage.testing.fixtures import eventually
@@ -100,6 +100,18 @@ def test_many_starters_apply_each_migration_once(postgres_dsn: str) -> None:
         rows = admin.execute("SELECT version FROM starters.schema_version ORDER BY version").fetchall()
         assert rows == [(number,) for number in range(1, NEWEST_VERSION + 1)]
         admin.execute("DROP SCHEMA starters CASCADE")
+
+
+def test_a_starter_overtaken_between_its_looks_takes_the_schema_for_what_it_is(
+    postgres_schemas: PostgresSchemas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It saw no version, then the table that another starter had made meanwhile, and took that for somebody else's."""
+    schema = postgres_schemas.new()
+    PostgresStorageBackend(postgres_schemas.url, schema=schema).close()
+    real, first = journal.recorded_version, iter([True])
+    monkeypatch.setattr(journal, "recorded_version", lambda link, name: 0 if next(first, False) else real(link, name))
+    with PostgresStorageBackend(postgres_schemas.url, schema=schema) as storage:
+        storage.set("k", 1)
 
 
 def test_starters_at_the_same_moment_in_one_process(postgres_dsn: str) -> None:

@@ -1,7 +1,11 @@
-"""The storage behind a pooler in transaction mode: nothing correct depends on the state of a session."""
+"""The storage behind a pooler in transaction mode: nothing correct depends on the state of a session.
+
+``PGBOUNCER=/usr/sbin/pgbouncer`` in the environment puts the contract behind that program instead of the proxy.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
@@ -14,6 +18,7 @@ from mycelia_storage.contract import StorageBackend
 from mycelia_storage.testing import BatchContract, ChangeContract, EntryContract, OpenStorage, TransactionContract
 from tests.postgres_server import PostgresSchemas
 
+from .pgbouncer import pgbouncer
 from .pooling_proxy import PoolingProxy
 
 #: More than any test has transactions open at a time.
@@ -25,6 +30,17 @@ def proxy(postgres_dsn: str) -> Iterator[PoolingProxy]:
     folder = parse_qs(urlsplit(postgres_dsn).query)["host"][0]
     with PoolingProxy(folder, connections=CONNECTIONS) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="module")
+def pooler_dsn(request: pytest.FixtureRequest, postgres_dsn: str) -> Iterator[str]:
+    """The address of PgBouncer if there is one, else of the proxy."""
+    program = os.environ.get("PGBOUNCER")
+    if program is None:
+        yield request.getfixturevalue("proxy").dsn
+    else:
+        with pgbouncer(program, parse_qs(urlsplit(postgres_dsn).query)["host"][0]) as dsn:
+            yield dsn
 
 
 @pytest.fixture
@@ -39,8 +55,11 @@ class TestContractBehindAPooler(EntryContract, BatchContract, TransactionContrac
     """The parts of the contract that lock, wait and wake."""
 
     @pytest.fixture
-    def open_storage(self, open_pooled: OpenStorage) -> OpenStorage:
-        return open_pooled
+    def open_storage(self, pooler_dsn: str, postgres_schemas: PostgresSchemas) -> OpenStorage:
+        def open_new(**options: object) -> StorageBackend:
+            return PostgresStorageBackend(pooler_dsn, schema=postgres_schemas.new(), prepare=False, **options)
+
+        return open_new
 
 
 def test_each_transaction_had_a_connection_that_knew_nothing_of_the_last(

@@ -11,20 +11,23 @@ in the folder
 ====================  ===========================================================================================
 
 All processes that open the folder share one server. The first user starts it and the last to close stops it: the
-kernel drops the lock of a user that was killed, so nothing is counted wrongly. If *all* were killed the server
-stays, and stops when its next user closes. It listens on no network address; the folder and the socket are private to
-the user who made them, and nobody is asked for a password. A copy of the folder is a backup only when no server runs.
+kernel drops the lock of a user that was killed, so nothing is counted wrongly. If *all* were killed, a small process
+beside the server (:mod:`.server_watcher`) stops it within seconds. It listens on no network address; the folder and
+the socket are private to the user who made them, and nobody is asked for a password. A copy of the folder is a backup
+only when no server runs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import shlex
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -37,6 +40,8 @@ from urllib.parse import quote, unquote, urlencode
 
 from ...errors import BackendUnavailable, InvalidConfig, StorageClosed
 from .server_programs import find_programs, hand_over, let_pass, run_program
+
+logger = logging.getLogger("mycelia_storage.postgres")
 
 SCHEME: Final = "postgres+embedded"
 
@@ -157,6 +162,19 @@ class EmbeddedServer:
             if "shared memory block" not in told or time.monotonic() > give_up:
                 raise BackendUnavailable(f"PostgreSQL does not start in {self.folder}: {told}")
             time.sleep(0.2)  # processes of a killed server are still on their way out
+        self._set_watcher()
+
+    def _set_watcher(self) -> None:
+        lines = (self.folder / "data" / "postmaster.pid").read_text().splitlines()
+        if sys.executable and not getattr(sys, "frozen", False):  # a frozen program would start itself
+            script = Path(__file__).with_name("server_watcher.py")
+            arguments = ("-I", "-S", str(script), str(self.folder), lines[0])
+            try:
+                code = run_program(Path(sys.executable), *arguments, as_server=False)
+            except BackendUnavailable:
+                code = -1
+            if code:
+                logger.warning("%s: nobody will stop the server if all its users are killed", self.folder)
 
     def _initialise(self, data: Path) -> None:
         """Make the data folder, whole or not at all."""

@@ -74,7 +74,13 @@ def prepare(link: Link, schema: str, migrate: bool, partitions: int, address: st
         if version == NEWEST_VERSION:
             return version
         if version == 0 and link.rows(_HAS_TABLE, (schema, "storage_entries"), False):
-            raise ForeignDatabase(f"the schema {schema!r} at {address} has a table storage_entries of another origin")
+            version = recorded_version(link, schema)  # another starter may have made both since the first look
+            if version == 0:
+                raise ForeignDatabase(
+                    f"the schema {schema!r} at {address} has a table storage_entries of another origin"
+                )
+            if version == NEWEST_VERSION:
+                return version
     except psycopg.Error as error:
         raise translate(error, f"opening schema {schema!r}") from error
     if version > NEWEST_VERSION:

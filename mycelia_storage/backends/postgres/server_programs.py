@@ -43,9 +43,16 @@ def find_programs(version: int = NEWEST) -> Path:
 
 
 def run_program(
-    program: Path, *arguments: str, folder: Path | None = None, environment: Mapping[str, str] | None = None
+    program: Path,
+    *arguments: str,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    as_server: bool = True,
 ) -> int:
-    """Run one of the programs in ``folder`` and give its exit code; output goes nowhere. Raises BackendUnavailable."""
+    """Run a program in ``folder`` and give its exit code; output goes nowhere. Raises BackendUnavailable.
+
+    ``as_server``: as the server's user, where this process is root.
+    """
     try:
         return subprocess.run(
             [program, *arguments],
@@ -55,7 +62,7 @@ def run_program(
             cwd=folder or "/",
             env={**os.environ, "LC_ALL": "C", **(environment or {})},
             check=False,
-            **server_identity(),
+            **(server_identity() if as_server else {}),
         ).returncode
     except OSError as error:
         raise BackendUnavailable(f"cannot run {program}: {error.strerror or error}") from error
