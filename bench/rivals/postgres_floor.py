@@ -1,7 +1,7 @@
 """The floor on PostgreSQL: bare psycopg, one connection, prepared statements, the same JSON codec. No checks.
 
-``PostgresFloor`` runs the very statements of the backend, its functions included. ``PostgresPlain`` sets with the plain
-upsert that one would write instead of the function: no versions above a lock, no expiry, no change log.
+``PostgresFloor`` runs the very statements of the backend, its functions included. ``PostgresPlain`` writes with the
+plain upserts that one would write instead: no lock, no metadata, no expiry, no change log.
 """
 
 from __future__ import annotations
@@ -27,9 +27,23 @@ SELECT %s, %s, v, true, convert_from(v, 'UTF8')::jsonb, us, us / 1000, us / 1000
 FROM (SELECT %s::bytea AS v, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us) AS given
 ON CONFLICT (namespace, tenant, key) DO UPDATE SET value = excluded.value, document = excluded.document,
 version = greatest(e.version + 1, excluded.version), updated_at = excluded.updated_at RETURNING version"""
-STAGE = """CREATE TEMP TABLE stage (namespace text, key text, value bytea, is_json boolean) ON COMMIT DROP"""
-COPY = "COPY pg_temp.stage FROM STDIN (FORMAT BINARY)"
-UPSERT = """INSERT INTO {s}.storage_entries AS e
+STAGE = """CREATE TEMP TABLE stage (namespace text COLLATE "C", key text COLLATE "C", value bytea, is_json boolean,
+document text, metadata text, metadata_document text, ends bigint) ON COMMIT DROP"""
+COPY = "COPY pg_temp.stage (namespace, key, value, is_json) FROM STDIN (FORMAT BINARY)"
+UPSERT = """WITH clock AS MATERIALIZED (SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::bigint AS us,
+floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint AS ms)
+INSERT INTO {s}.storage_entries AS e (tenant, namespace, key, value, is_json, document, metadata,
+metadata_document, version, created_at, updated_at, expires_at)
+SELECT '', b.namespace, b.key, b.value, b.is_json,
+CASE WHEN b.is_json THEN coalesce(b.document, convert_from(b.value, 'UTF8'))::jsonb END,
+b.metadata, coalesce(b.metadata_document, b.metadata)::jsonb,
+greatest(clock.us, 1), clock.ms, clock.ms, clock.ms + b.ends FROM clock, pg_temp.stage AS b
+ON CONFLICT (namespace, tenant, key) DO UPDATE SET value = excluded.value, is_json = excluded.is_json,
+document = excluded.document, metadata = excluded.metadata, metadata_document = excluded.metadata_document,
+version = greatest(e.version + 1, excluded.version), updated_at = excluded.updated_at,
+expires_at = excluded.expires_at, created_at =
+CASE WHEN e.expires_at <= excluded.updated_at THEN excluded.created_at ELSE e.created_at END"""
+PLAIN_UPSERT = """INSERT INTO {s}.storage_entries AS e
 (namespace, key, value, is_json, document, version, created_at, updated_at)
 SELECT namespace, key, value, is_json, convert_from(value, 'UTF8')::jsonb, us, us / 1000, us / 1000
 FROM pg_temp.stage, (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us) AS clock
@@ -41,6 +55,7 @@ class PostgresFloor:
     """The statements of the backend."""
 
     name = "floor"
+    upsert = UPSERT
 
     def __init__(self, url: str, schema: str, lock: int) -> None:
         self.connection = psycopg.connect(url, autocommit=True)
@@ -49,7 +64,7 @@ class PostgresFloor:
         self._get, self._get_many, self._set, self._delete = (
             sql.format_map(names) for sql in (GET, GET_MANY, SET, DELETE)
         )
-        self._upsert, self._plain = UPSERT.format_map(names), PLAIN.format_map(names)
+        self._upsert, self._plain = self.upsert.format_map(names), PLAIN.format_map(names)
 
     def get(self, key: str) -> Any:
         row = self._cursor.execute(self._get, (NAMESPACE, key), prepare=True).fetchone()
@@ -85,6 +100,7 @@ class PostgresPlain(PostgresFloor):
     """A plain upsert instead of the function."""
 
     name = "plain"
+    upsert = PLAIN_UPSERT
 
     def set(self, key: str, value: dict[str, Any]) -> Any:
         row = self._cursor.execute(self._plain, (NAMESPACE, key, orjson.dumps(value)), prepare=True).fetchone()
