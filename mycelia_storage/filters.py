@@ -50,6 +50,7 @@ __all__ = [
     "SortKey",
     "identity",
     "match",
+    "merge_equalities",
     "parse_filter",
     "parse_sort",
     "where",
@@ -231,6 +232,18 @@ def match(filter: Filter, entry: EntryLike) -> bool:
 def parse_filter(filter: FilterInput | None) -> Filter | None:
     """The filter of any spelling; None for None and for lists without content. Raises InvalidFilter, InvalidValue."""
     return None if filter is None else _parse(filter, 1)
+
+
+def merge_equalities(parts: Iterable[Filter]) -> list[Filter]:
+    """The parts of an OR, with all that compare one field for equality made one ``in``: one look into an index."""
+    operands: dict[FieldPath, list[Any]] = {}
+    rest: list[Filter] = []
+    for part in parts:
+        if isinstance(part, Comparison) and part.operator in ("eq", "in"):
+            operands.setdefault(part.path, []).extend([part.operand] if part.operator == "eq" else part.operand)
+        else:
+            rest.append(part)
+    return [*rest, *(Comparison(path, "in", members) for path, members in operands.items())]
 
 
 def _parse(given: object, depth: int) -> Filter | None:

@@ -13,13 +13,16 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 
+from . import ranks
 from .errors import InvalidFilter
 from .field_paths import MISSING, EntryLike, FieldPath, parse_path
+from .ranks import rank_of
 
 E = TypeVar("E", bound=EntryLike)
 
-_RANKS: Final[dict[type, int]] = {type(None): 0, bool: 1, int: 2, float: 2, str: 3, list: 4, dict: 4}
-_MISSING_RANK: Final = 5
+_RANKS: Final[dict[type, int]] = {kind: rank_of(kind()) for kind in (bool, int, float, str, list, dict)} | {
+    type(None): rank_of(None)
+}
 
 
 class SortKey(NamedTuple):
@@ -42,7 +45,7 @@ class Sort:
         """The entries in this order; without keys in key order."""
         found = sorted(entries, key=lambda entry: entry.key)
         for path, descending in reversed(self.keys):  # each pass is stable, also in reverse
-            missing = (-1 if descending else _MISSING_RANK, None)
+            missing = (-1 if descending else ranks.MISSING, None)
             found.sort(key=lambda entry: _place(path.read(entry), missing), reverse=descending)
         return found
 
@@ -89,7 +92,7 @@ def _place(found: Any, missing: tuple[int, None]) -> tuple[int, Any]:
         return missing
     rank = _RANKS[found.__class__]
     # Code points order as UTF-8 bytes do. Nulls carry the same second part, so it is never compared unequal.
-    return (rank, _json_bytes(found) if rank == 4 else found)
+    return (rank, _json_bytes(found) if rank == ranks.CONTAINER else found)
 
 
 def _json_bytes(value: Any) -> bytes:

@@ -42,7 +42,7 @@ from .rows import Row, about, decode
 from .settings import PostgresSettings
 from .transactions import PostgresTransaction, Session
 from .uniques import UniqueIndexes
-from .upkeep import Upkeep
+from .upkeep import PostgresUpkeep
 from .writing import SET, PostgresWrites
 
 T = TypeVar("T")
@@ -128,7 +128,7 @@ class PostgresStorageBackend(PostgresWrites):
         self._alone: Session | None = None
         self._sessions: set[Session] = set()
         self._listener = Listener(self._open_listening, self._notify)
-        self._upkeep = Upkeep(self)
+        self._upkeep = PostgresUpkeep(self)
 
     # -- connections -----------------------------------------------------------------------------------------------
 
@@ -275,7 +275,7 @@ class PostgresStorageBackend(PostgresWrites):
                 pool.discard(link)
                 raise
             pool.give(link)
-            if self._upkeep._thread is None:
+            if not self._upkeep.started:
                 self._upkeep.start()
             return result
         raise AssertionError

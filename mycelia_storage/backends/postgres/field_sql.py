@@ -28,13 +28,12 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from ...field_paths import FieldPath, parse_path
 from ...indexes import FieldIndex
+from ...ranks import NUMBER, STRING
 from .documents import write_string
-
-NULL, BOOLEAN, NUMBER, STRING, CONTAINER, MISSING = range(6)
 
 #: Characters; four bytes each at most.
 START_LENGTH: Final = 64
@@ -168,14 +167,3 @@ def whole_sql(path: FieldPath) -> str:
         f"(CASE jsonb_typeof({field}) WHEN 'string' THEN ({field}) #>> '{{}}'"
         f""" WHEN 'array' THEN {stored} WHEN 'object' THEN {stored} ELSE '' END COLLATE "C")"""
     )
-
-
-def rank_of(operand: Any) -> int:
-    """The rank of a Python value."""
-    if operand is None:
-        return NULL
-    if isinstance(operand, bool):
-        return BOOLEAN
-    if isinstance(operand, (int, float)):
-        return NUMBER
-    return STRING if isinstance(operand, str) else CONTAINER

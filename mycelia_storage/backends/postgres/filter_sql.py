@@ -14,24 +14,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from ...field_paths import FieldPath
-from ...filters import And, Comparison, Filter, Not, Or, Sort
+from ...filters import And, Comparison, Filter, Not, Or, Sort, merge_equalities
 from ...patterns import prefix_end
+from ...ranks import BOOLEAN, CONTAINER, MISSING, NULL, NUMBER, STRING, rank_of
 from .documents import write_number, write_operand, write_string
 from .field_sql import (
-    BOOLEAN,
     COLUMNS,
-    CONTAINER,
-    MISSING,
-    NULL,
-    NUMBER,
     START_LENGTH,
-    STRING,
     create_index_sql,
     field_sql,
     index_columns,
     number_sql,
     quote,
-    rank_of,
     rank_sql,
     start_sql,
     text_sql,
@@ -105,21 +99,9 @@ def _condition(filter: Filter) -> Sql:
     if isinstance(filter, And):
         return _all([_condition(part) for part in filter.parts])
     if isinstance(filter, Or):
-        return _any([_condition(part) for part in _merged(filter.parts)])
+        return _any([_condition(part) for part in merge_equalities(filter.parts)])
     assert isinstance(filter, Comparison)
     return _COMPILERS[filter.operator](filter.path, filter.operator, filter.operand)
-
-
-def _merged(parts: Sequence[Filter]) -> list[Filter]:
-    """The parts of an OR, with all that compare one field for equality made one ``in``: one look into an index."""
-    operands: dict[FieldPath, list[Any]] = {}
-    rest: list[Filter] = []
-    for part in parts:
-        if isinstance(part, Comparison) and part.operator in ("eq", "in"):
-            operands.setdefault(part.path, []).extend([part.operand] if part.operator == "eq" else part.operand)
-        else:
-            rest.append(part)
-    return [*rest, *(Comparison(path, "in", members) for path, members in operands.items())]
 
 
 def _not(part: Sql) -> Sql:

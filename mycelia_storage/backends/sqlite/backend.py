@@ -48,7 +48,7 @@ from .driver_errors import translate
 from .reading import GET, GET_ENTRY, HAS, Row, Rows, SQLiteReads, Values, decode_stored, now_ms, to_entry
 from .settings import IN_MEMORY, SQLiteSettings
 from .transactions import Session, SQLiteTransaction
-from .upkeep import Upkeep
+from .upkeep import SQLiteUpkeep
 from .writing import EntryWriter, entry_row
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ class SQLiteStorageBackend(SQLiteReads):
         self._transactions: dict[str, SQLiteTransaction] = {}
         self._expired_ids: dict[str, None] = {}
         self._writer_connection: apsw.Connection | None = None
-        self._upkeep = Upkeep(self)
+        self._upkeep = SQLiteUpkeep(self)
         self._reset()
         written = last_written(self.path)
         if not settings.read_only:

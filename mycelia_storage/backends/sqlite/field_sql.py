@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from ...errors import InvalidInput
 from ...field_paths import FieldPath, parse_path
 from ...indexes import FieldIndex
-
-NULL, BOOLEAN, NUMBER, STRING, CONTAINER, MISSING = range(6)
+from ...ranks import CONTAINER, NUMBER, STRING
 
 #: Roots that are columns of the table, and the rank of what they hold.
 COLUMNS: Final = {"key": STRING, "created_at": NUMBER, "updated_at": NUMBER}
@@ -104,14 +103,3 @@ def rank_sql(path: FieldPath) -> str:
 def value_sql(path: FieldPath) -> str:
     """VALUE."""
     return path.root if path.root in COLUMNS else f"json_extract({document_sql(path)},{json_path_sql(path)})"
-
-
-def rank_of(operand: Any) -> int:
-    """The rank of a Python value."""
-    if operand is None:
-        return NULL
-    if isinstance(operand, bool):
-        return BOOLEAN
-    if isinstance(operand, (int, float)):
-        return NUMBER
-    return STRING if isinstance(operand, str) else CONTAINER

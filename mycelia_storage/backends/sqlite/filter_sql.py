@@ -18,24 +18,18 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from ...field_paths import FieldPath
-from ...filters import And, Comparison, Filter, Not, Operator, Or, Sort, SortKey
+from ...filters import And, Comparison, Filter, Not, Operator, Or, Sort, SortKey, merge_equalities
 from ...patterns import prefix_end
+from ...ranks import BOOLEAN, CONTAINER, MISSING, NULL, NUMBER, STRING, rank_of
 from ...values import encode_json
 from .field_sql import (
-    BOOLEAN,
     COLUMNS,
-    CONTAINER,
-    MISSING,
-    NULL,
-    NUMBER,
-    STRING,
     create_index_sql,
     document_sql,
     index_columns,
     is_visible,
     json_path_sql,
     quote,
-    rank_of,
     rank_sql,
     value_sql,
 )
@@ -147,22 +141,12 @@ def _bounds(filter: Filter) -> Bounds:
         return Bounds(_not(sup), _not(sub))
     if isinstance(filter, (And, Or)):
         join = _all if isinstance(filter, And) else _any
-        parts = [_bounds(part) for part in (filter.parts if isinstance(filter, And) else _merged(filter.parts))]
+        parts = [
+            _bounds(part) for part in (filter.parts if isinstance(filter, And) else merge_equalities(filter.parts))
+        ]
         return Bounds(join([part.sub for part in parts]), join([part.sup for part in parts]))
     assert isinstance(filter, Comparison)
     return _comparison(filter) if is_visible(filter.path) else UNKNOWN
-
-
-def _merged(parts: Sequence[Filter]) -> list[Filter]:
-    """The parts of an OR, with all that compare one field for equality made one ``in``: an index serves that."""
-    operands: dict[FieldPath, list[Any]] = {}
-    rest: list[Filter] = []
-    for part in parts:
-        if isinstance(part, Comparison) and part.operator in ("eq", "in"):
-            operands.setdefault(part.path, []).extend([part.operand] if part.operator == "eq" else part.operand)
-        else:
-            rest.append(part)
-    return [*rest, *(Comparison(path, "in", members) for path, members in operands.items())]
 
 
 def _not(part: Sql) -> Sql:
