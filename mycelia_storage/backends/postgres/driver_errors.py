@@ -77,7 +77,7 @@ def translate(error: Exception, about: str = "") -> StorageError:
         return BackendUnavailable(f"the connection to the server was lost{where}")
     if isinstance(error, psycopg.InterfaceError):
         return StorageClosed(f"the connection is closed{where}")
-    return StorageError(f"PostgreSQL failed{where}: {_first_line(error)} [{state or type(error).__name__}]")
+    return StorageError(f"PostgreSQL failed{where}: {_message(error)} [{state or type(error).__name__}]")
 
 
 def unknown_outcome(about: str = "") -> CommitUnknown:
@@ -91,7 +91,7 @@ def unknown_outcome(about: str = "") -> CommitUnknown:
 def cannot_connect(error: Exception, address: str) -> StorageError:
     """Our error for a connection that did not come about."""
     state = getattr(error, "sqlstate", None) or ""
-    line = _first_line(error)
+    line = _message(error)
     if not state:  # libpq does not pass the SQLSTATE of a failed connection on
         for sign, guess in (
             ("authentication failed", "28"),
@@ -110,7 +110,9 @@ def cannot_connect(error: Exception, address: str) -> StorageError:
     return kind(f"cannot connect to PostgreSQL at {address}: {line}; {hint}")
 
 
-def _first_line(error: Exception) -> str:
+def _message(error: Exception) -> str:
     diagnostic = getattr(error, "diag", None)
     text = (diagnostic.message_primary if diagnostic is not None else None) or str(error)
-    return text.strip().splitlines()[-1] if text.strip() else type(error).__name__
+    # One line for each host that was tried; libpq's advice below it is indented.
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("\t")]
+    return "; ".join(lines) or type(error).__name__
