@@ -38,94 +38,10 @@ from ...errors import (
 from ...indexes import FieldIndex, Index, index_from_json, index_to_json
 from ...names import DEFAULT_NAMESPACE, SAFE_KEY_CHARS, Namespace, check_key, check_namespace
 from ...values import decode_metadata, encode_metadata, encode_value
-from . import change_log
+from . import change_log, statements as sql
 from .driver_errors import translate
 from .filter_sql import create_index_sql
-from .reading import now_ms, squeeze
-
-# 1 namespace, 2 key, 3 value, 4 metadata, 5 now in ms, 6 expires_at, 7 version
-_INTO: Final = """INSERT INTO storage_entries
-(namespace, key, value, metadata, created_at, updated_at, expires_at, version)"""
-_UPSERT: Final = """ON CONFLICT (namespace, key) DO UPDATE SET value = excluded.value, metadata = excluded.metadata,
-created_at = iif(expires_at <= excluded.updated_at, excluded.created_at, created_at),
-updated_at = excluded.updated_at, expires_at = excluded.expires_at, version = """
-_UPSERT_NUMBERED: Final = """ON CONFLICT (namespace, key) DO UPDATE SET value = ?3, metadata = ?4,
-created_at = iif(expires_at <= ?5, ?5, created_at), updated_at = ?5, expires_at = ?6, version = """
-_QUICK: Final = f"""{_INTO} SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7 WHERE EXISTS
-(SELECT 1 FROM storage_namespaces WHERE name = ?1 AND track_changes = %d AND version_floor < ?7)
-{_UPSERT_NUMBERED} ?7 WHERE ?7 > version"""
-QUICK_SET: Final = squeeze(_QUICK % 0)
-QUICK_SET_TRACKED: Final = squeeze(_QUICK % 1)
-# The same alone, as its own transaction; 7 is a clock value from before the statement took the write lock.
-SET_ALONE: Final = squeeze(f"""{_INTO} SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, mycelia_clock() WHERE EXISTS
-(SELECT 1 FROM storage_namespaces WHERE name = ?1 AND track_changes = 0 AND version_floor < ?7)
-{_UPSERT_NUMBERED} excluded.version WHERE excluded.version > version""")
-SET_ROW: Final = f"{_INTO} VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7) {_UPSERT} max(version + 1, excluded.version)"
-# Many rows in one statement cost half of what they cost one by one.
-_ROWS_A_STATEMENT: Final = 50
-SET_ROWS: Final = f"""{_INTO} VALUES {
-    ",".join(
-        f"(?{at + 1},?{at + 2},?{at + 3},?{at + 4},?{at + 5},?{at + 5},?{at + 6},?{at + 7})"
-        for at in range(0, 7 * _ROWS_A_STATEMENT, 7)
-    )
-} {_UPSERT} max(version + 1, excluded.version)"""
-# 1 namespace, 2 key, 3 value, 4 metadata, 5 version, 6 created_at, 7 updated_at, 8 expires_at
-RESTORE: Final = f"""{_INTO} VALUES (?1, ?2, ?3, ?4, ?6, ?7, ?8, ?5)
-ON CONFLICT (namespace, key) DO UPDATE SET value = excluded.value, metadata = excluded.metadata,
-created_at = excluded.created_at, updated_at = excluded.updated_at, version = max(version + 1, excluded.version),
-expires_at = excluded.expires_at"""
-
-QUICK_DELETE: Final = """DELETE FROM storage_entries WHERE namespace = ?1 AND key = ?2 AND version < ?3
-AND expires_at IS NULL AND (SELECT track_changes FROM storage_namespaces WHERE name = ?1) = 0"""
-DELETE_ALONE: Final = squeeze("""DELETE FROM storage_entries WHERE namespace = ?1 AND key = ?2
-AND version < mycelia_clock() AND expires_at IS NULL
-AND (SELECT track_changes FROM storage_namespaces WHERE name = ?1) = 0""")
-FIND_TO_SET: Final = """SELECT track_changes, version_floor,
-(SELECT version FROM storage_entries WHERE namespace = ?1 AND key = ?2) FROM storage_namespaces WHERE name = ?1"""
-FIND: Final = "SELECT version, expires_at FROM storage_entries WHERE namespace = ? AND key = ?"
-_DELETE: Final = "DELETE FROM storage_entries WHERE namespace = ? AND key = ?"
-_RAISE_FLOOR: Final = "UPDATE storage_namespaces SET version_floor = max(version_floor, ?2) WHERE name = ?1"
-
-_FIND_METADATA: Final = squeeze("""SELECT metadata, expires_at, version,
-(SELECT track_changes FROM storage_namespaces WHERE name = ?1)
-FROM storage_entries WHERE namespace = ?1 AND key = ?2""")
-_SET_METADATA: Final = squeeze("""UPDATE storage_entries SET metadata = ?3, updated_at = ?4, version = ?5
-WHERE namespace = ?1 AND key = ?2""")
-
-_FIND_NAMESPACE: Final = "SELECT track_changes FROM storage_namespaces WHERE name = ?"
-_ADD_NAMESPACE: Final = """INSERT INTO storage_namespaces
-(name, metadata, created_at, track_changes, version_floor, pruned_through) VALUES (?1, ?2, ?3, ?4,
-(SELECT value FROM storage_state WHERE name = 'version_floor'),
-(SELECT value FROM storage_state WHERE name = 'pruned_through'))"""
-_CHANGE_NAMESPACE: Final = """UPDATE storage_namespaces
-SET metadata = coalesce(?2, metadata), track_changes = max(track_changes, ?3) WHERE name = ?1"""
-_FAMILY: Final = """SELECT name FROM storage_namespaces
-WHERE name = ?1 OR (name > ?1 || '/' AND name < ?1 || '0') ORDER BY name"""
-_ALL_NAMESPACES: Final = "SELECT name, track_changes FROM storage_namespaces ORDER BY name"
-_SIZE_UP: Final = (
-    "SELECT total(expires_at IS NULL OR expires_at > ?2), max(version) FROM storage_entries WHERE namespace = ?1"
-)
-_EMPTY: Final = "DELETE FROM storage_entries WHERE namespace = ?"
-_INDEXES_OF: Final = "SELECT name, sql_name FROM storage_indexes WHERE namespace = ?"
-_FORGET: Final = (
-    """UPDATE storage_state SET value = max(value, ?2,
-    (SELECT max(version_floor) FROM storage_namespaces WHERE name = ?1)) WHERE name = 'version_floor'""",
-    """UPDATE storage_state SET value = max(value,
-    (SELECT coalesce(max(seq), 0) FROM storage_changes WHERE namespace = ?1),
-    (SELECT max(pruned_through) FROM storage_namespaces WHERE name = ?1)) WHERE name = 'pruned_through' AND ?2 = ?2""",
-    "DELETE FROM storage_changes WHERE namespace = ?1 AND ?2 = ?2",
-    "DELETE FROM storage_namespaces WHERE name = ?1 AND ?2 = ?2",
-)
-_FIND_INDEX: Final = "SELECT declaration, sql_name FROM storage_indexes WHERE namespace = ? AND name = ?"
-_ADD_INDEX: Final = "INSERT INTO storage_indexes (namespace, name, declaration, sql_name) VALUES (?, ?, ?, ?)"
-_DROP_INDEX: Final = "DELETE FROM storage_indexes WHERE namespace = ? AND name = ?"
-_NEXT_INDEX: Final = """SELECT 1 + coalesce(max(CAST(substr(sql_name, 12) AS INTEGER)), 0) FROM storage_indexes"""
-_SQL_INDEXES: Final = (
-    "SELECT name FROM sqlite_schema WHERE type = 'index' AND (name = ?1 OR name LIKE ?1 || '\\_%' ESCAPE '\\')"
-)
-
-_EXPIRED_IN: Final = "SELECT key FROM storage_entries WHERE expires_at <= ? AND namespace = ?"
-_EXPIRED: Final = "SELECT namespace, key, version FROM storage_entries WHERE expires_at <= ? LIMIT ?"
+from .reading import now_ms
 
 _CHUNK_ITEMS: Final = 1_000
 _CHUNK_CHARS: Final = 4_000_000
@@ -167,7 +83,7 @@ class EntryWriter:
         if row[0] in self._appended:
             return None
         try:
-            self._cursor.execute(SET_ALONE, (*row, row[4] * 1000))
+            self._cursor.execute(sql.SET_ALONE, (*row, row[4] * 1000))
         except apsw.ConstraintError:
             return None
         except apsw.Error as error:
@@ -178,7 +94,7 @@ class EntryWriter:
         """The usual ``delete`` with no transaction open; False, and nothing done, for :meth:`remove`."""
         if namespace in self._appended:
             return False
-        self.rows(DELETE_ALONE, (namespace, key), _about(namespace, key))
+        self.rows(sql.DELETE_ALONE, (namespace, key), _about(namespace, key))
         return bool(self._connection.changes())
 
     def put(self, row: _Row, overwrite: bool = True, if_version: int | None = None) -> int:
@@ -198,20 +114,20 @@ class EntryWriter:
             self._check_existing(namespace, key, now, overwrite, if_version)
         try:
             tracked = namespace in self._appended
-            self._cursor.execute(QUICK_SET_TRACKED if tracked else QUICK_SET, (*row, version))
+            self._cursor.execute(sql.QUICK_SET_TRACKED if tracked else sql.QUICK_SET, (*row, version))
             if self._connection.changes():
                 if tracked:
                     self._append(namespace, key, "set", version, now)
                 return version
-            found = self.rows(FIND_TO_SET, (namespace, key))
+            found = self.rows(sql.FIND_TO_SET, (namespace, key))
             if found:
                 tracked, floor, existing = found[0]
                 version = max(version, floor + 1, (existing or 0) + 1)
             else:
-                self.rows(_ADD_NAMESPACE, (namespace, None, now, 0))
+                self.rows(sql.ADD_NAMESPACE, (namespace, None, now, 0))
                 tracked = False
                 version = max(version, self._floor(namespace) + 1)
-            self._cursor.execute(SET_ROW, (*row, version))
+            self._cursor.execute(sql.SET_ROW, (*row, version))
         except apsw.Error as error:
             raise translate(error, _about(namespace, key), self._connection) from error
         if tracked:
@@ -220,7 +136,7 @@ class EntryWriter:
 
     def _check_existing(self, namespace: str, key: str, now: int, overwrite: bool, if_version: int | None) -> None:
         actual = 0
-        for version, expires_at in self.rows(FIND, (namespace, key)):
+        for version, expires_at in self.rows(sql.FIND, (namespace, key)):
             if expires_at is None or expires_at > now:
                 actual = version
         if if_version is not None and actual != if_version:
@@ -232,11 +148,11 @@ class EntryWriter:
         """Delete an entry with every rule of ``delete``; whether a live one existed."""
         tick = self._clock.tick()
         if if_version is None:
-            self.rows(QUICK_DELETE, (namespace, key, tick), _about(namespace, key))
+            self.rows(sql.QUICK_DELETE, (namespace, key, tick), _about(namespace, key))
             if self._connection.changes():
                 return True
         now = now_ms()
-        found = self.rows(FIND, (namespace, key))
+        found = self.rows(sql.FIND, (namespace, key))
         live = bool(found) and (found[0][1] is None or found[0][1] > now)
         actual = found[0][0] if live else 0
         if if_version is not None and actual != if_version:
@@ -244,9 +160,9 @@ class EntryWriter:
         if not found:
             return False
         version = max(tick, found[0][0] + 1)
-        self.rows(_DELETE, (namespace, key), _about(namespace, key))
+        self.rows(sql.DELETE, (namespace, key), _about(namespace, key))
         if version > tick:
-            self.rows(_RAISE_FLOOR, (namespace, version))
+            self.rows(sql.RAISE_FLOOR, (namespace, version))
         if self._is_tracked(namespace):
             self._append(namespace, key, operation if live else "expire", version, now)
         return live
@@ -254,13 +170,13 @@ class EntryWriter:
     def set_metadata(self, namespace: str, key: str, metadata: dict[str, Any], given: str | None, merge: bool) -> int:
         """Merge into or replace the metadata, ``given`` in its stored form; the new version. Raises KeyNotFound."""
         now = now_ms()
-        for stored, expires_at, existing, tracked in self.rows(_FIND_METADATA, (namespace, key)):
+        for stored, expires_at, existing, tracked in self.rows(sql.FIND_METADATA, (namespace, key)):
             if expires_at is not None and expires_at <= now:
                 break
             if merge and stored is not None:
                 given = encode_metadata(decode_metadata(stored) | metadata)
             version: int = max(existing + 1, self._clock.tick())
-            self.rows(_SET_METADATA, (namespace, key, given, now, version), _about(namespace, key))
+            self.rows(sql.SET_METADATA, (namespace, key, given, now, version), _about(namespace, key))
             if tracked:
                 self._append(namespace, key, "set", version, now)
             return version
@@ -283,6 +199,7 @@ class EntryWriter:
         errors: dict[tuple[str, str], StorageError] = {}
         written = 0
         chunk: list[_Row] = []
+        alike = True
         room = _CHUNK_CHARS
         now, version = now_ms(), self._clock.tick()
         extra = encode_metadata(metadata)
@@ -307,22 +224,37 @@ class EntryWriter:
                         continue
                     name, key = read.namespace, read.key
                     row = (*entry_row(key, read.value, name, read.metadata, read.ttl), version)
-                    stored = row[2]
+                    stored, alike = row[2], False
             except InvalidInput as error:
                 errors[name, key if isinstance(key, str) else f"item {position}"] = error
                 continue
             chunk.append(row)
             room -= len(stored)
             if room < 0 or len(chunk) == _CHUNK_ITEMS:
-                written += self._put_chunk(chunk, errors, overwrite)
-                chunk, room = [], _CHUNK_CHARS
+                written += self._put_chunk(chunk, errors, overwrite, alike)
+                chunk, room, alike = [], _CHUNK_CHARS, True
         if chunk:
-            written += self._put_chunk(chunk, errors, overwrite)
+            written += self._put_chunk(chunk, errors, overwrite, alike)
         if errors and atomic:
             raise BatchError(errors)
         return BatchResult(written, errors)
 
-    def _put_chunk(self, chunk: list[_Row], errors: dict[tuple[str, str], StorageError], overwrite: bool) -> int:
+    def _set_rows(self, rows: list[_Row], alike: bool) -> None:
+        execute, rest = self._cursor.execute, len(rows) % sql.ROWS_A_STATEMENT
+        for at in range(0, len(rows) - rest, sql.ROWS_A_STATEMENT):
+            part = rows[at : at + sql.ROWS_A_STATEMENT]
+            if alike:
+                namespace, _, _, metadata, now, expires_at, version = part[0]
+                pairs = [member for row in part for member in row[1:3]]
+                execute(sql.SET_PAIRS, (namespace, metadata, now, expires_at, version, *pairs))
+            else:
+                execute(sql.SET_ROWS, tuple(chain.from_iterable(part)))
+        self._cursor.executemany(sql.SET_ROW, rows[len(rows) - rest :])
+
+    def _put_chunk(
+        self, chunk: list[_Row], errors: dict[tuple[str, str], StorageError], overwrite: bool, alike: bool
+    ) -> int:
+        """Write the rows; ``alike``: they differ in key and value alone. How many were written."""
         if overwrite:
             tracked = {name: self._ensure_namespace(name) for name in {row[0] for row in chunk}}
             floor = max(self._floor(name) for name in tracked)
@@ -330,10 +262,7 @@ class EntryWriter:
                 chunk = [(*row[:6], floor + 1) for row in chunk]
             self.rows("SAVEPOINT chunk")
             try:
-                whole = len(chunk) - len(chunk) % _ROWS_A_STATEMENT
-                for at in range(0, whole, _ROWS_A_STATEMENT):
-                    self._cursor.execute(SET_ROWS, tuple(chain.from_iterable(chunk[at : at + _ROWS_A_STATEMENT])))
-                self._cursor.executemany(SET_ROW, chunk[whole:])
+                self._set_rows(chunk, alike)
             except apsw.ConstraintError:
                 self.rows("ROLLBACK TO chunk")
                 self.rows("RELEASE chunk")
@@ -372,12 +301,12 @@ class EntryWriter:
                 raise InvalidInput(f"a restored entry has a version and times ({_about(namespace, key)})")
             row = (namespace, key, value, metadata, *times)
             try:
-                self.rows(RESTORE, row, _about(namespace, key))
+                self.rows(sql.RESTORE, row, _about(namespace, key))
             except UniqueViolation:
                 # As in put: an expired entry is in nobody's way.
                 if not self._sweep_namespace(namespace):
                     raise
-                self.rows(RESTORE, row, _about(namespace, key))
+                self.rows(sql.RESTORE, row, _about(namespace, key))
             if tracked[namespace]:
                 self.rows(change_log.APPEND_STORED, (namespace, key, self._next_seq(), now_ms()))
                 self._count_change(namespace)
@@ -386,33 +315,33 @@ class EntryWriter:
 
     def clear(self, namespace: str | None) -> int:
         """Delete the entries of a namespace, or of all; how many live ones went."""
-        named = self.rows(_ALL_NAMESPACES)
+        named = self.rows(sql.ALL_NAMESPACES)
         return sum(
             self._clear_one(name, bool(tracked)) for name, tracked in named if namespace is None or name == namespace
         )
 
     def _clear_one(self, namespace: str, tracked: bool) -> int:
         now = now_ms()
-        live, highest = self.rows(_SIZE_UP, (namespace, now))[0]
+        live, highest = self.rows(sql.SIZE_UP, (namespace, now))[0]
         tick = self._clock.tick()
         version = max(tick, (highest or 0) + 1)
         if highest is not None:
-            self.rows(_EMPTY, (namespace,))
+            self.rows(sql.EMPTY, (namespace,))
             if version > tick:
-                self.rows(_RAISE_FLOOR, (namespace, version))
+                self.rows(sql.RAISE_FLOOR, (namespace, version))
         if tracked and live:
             self._append(namespace, None, "clear", version, now)
         return int(live)
 
     def _sweep_namespace(self, namespace: str) -> int:
-        expired = self.rows(_EXPIRED_IN, (now_ms(), namespace))
+        expired = self.rows(sql.EXPIRED_IN, (now_ms(), namespace))
         for (key,) in expired:
             self.remove(namespace, key, None, "expire")
         return len(expired)
 
     def sweep(self, limit: int) -> int:
         """Remove up to ``limit`` expired entries; how many."""
-        expired = self.rows(_EXPIRED, (now_ms(), limit))
+        expired = self.rows(sql.EXPIRED, (now_ms(), limit))
         for namespace, key, _version in expired:
             self.remove(namespace, key, None, "expire")
         return len(expired)
@@ -426,33 +355,33 @@ class EntryWriter:
 
     def create_namespace(self, name: str, metadata: str | None, exist_ok: bool, track_changes: bool) -> None:
         """Create or, with ``exist_ok``, change a namespace. ``metadata`` is JSON text."""
-        if not self.rows(_FIND_NAMESPACE, (name,)):
-            self.rows(_ADD_NAMESPACE, (name, metadata, now_ms(), int(track_changes)))
+        if not self.rows(sql.FIND_NAMESPACE, (name,)):
+            self.rows(sql.ADD_NAMESPACE, (name, metadata, now_ms(), int(track_changes)))
         elif not exist_ok:
             raise NamespaceExists(f"namespace {name!r} already exists")
         else:
-            self.rows(_CHANGE_NAMESPACE, (name, metadata, int(track_changes)))
+            self.rows(sql.CHANGE_NAMESPACE, (name, metadata, int(track_changes)))
 
     def delete_namespace(self, name: str, recursive: bool) -> int:
         """Delete a namespace, with ``recursive`` all below it; how many live entries went."""
         if name == DEFAULT_NAMESPACE:
             raise InvalidNamespace("namespace 'default' always exists")
-        family = [found for (found,) in self.rows(_FAMILY, (name,))]
+        family = [found for (found,) in self.rows(sql.FAMILY, (name,))]
         if not family or (name not in family and not recursive):
             raise NamespaceNotFound(f"no namespace {name!r}" + (", only some below it" if family else ""))
         now = now_ms()
-        if not recursive and (len(family) > 1 or self.rows(_SIZE_UP, (name, now))[0][0]):
+        if not recursive and (len(family) > 1 or self.rows(sql.SIZE_UP, (name, now))[0][0]):
             raise NamespaceNotEmpty(f"namespace {name!r} has entries or namespaces below it")
         deleted = 0
         for member in family:
-            live, highest = self.rows(_SIZE_UP, (member, now))[0]
+            live, highest = self.rows(sql.SIZE_UP, (member, now))[0]
             deleted += int(live)
             tick = self._clock.tick()
-            for index, _ in self.rows(_INDEXES_OF, (member,)):
+            for index, _ in self.rows(sql.INDEXES_OF, (member,)):
                 self.drop_index(member, index)
-            self.rows(_EMPTY, (member,))
-            for sql in _FORGET:
-                self.rows(sql, (member, highest + 1 if highest is not None and highest >= tick else 0))
+            self.rows(sql.EMPTY, (member,))
+            for step in sql.FORGET:
+                self.rows(step, (member, highest + 1 if highest is not None and highest >= tick else 0))
         return deleted
 
     def create_index(self, namespace: str, index: Index, name: str | None) -> str:
@@ -463,39 +392,39 @@ class EntryWriter:
         if not isinstance(name, str) or not name or "\0" in name:
             raise InvalidInput("the name of an index is a non-empty string without NUL")
         declaration = orjson.dumps(index_to_json(index)).decode()
-        for stored, _ in self.rows(_FIND_INDEX, (namespace, name)):
+        for stored, _ in self.rows(sql.FIND_INDEX, (namespace, name)):
             if index_from_json(orjson.loads(stored)) == index:
                 return name
             raise InvalidInput(f"index {name!r} of namespace {namespace!r} has another declaration")
-        sql_name = f"mycelia_ix_{self.rows(_NEXT_INDEX)[0][0]:d}"
-        statements = create_index_sql(sql_name, namespace, index)
+        sql_name = f"mycelia_ix_{self.rows(sql.NEXT_INDEX)[0][0]:d}"
+        built = create_index_sql(sql_name, namespace, index)
         self._ensure_namespace(namespace)
         if index.unique:
             self._sweep_namespace(namespace)
-        for sql in statements:
-            self.rows(sql, (), f"index {name!r} of namespace {namespace!r}")
-        self.rows(_ADD_INDEX, (namespace, name, declaration, sql_name))
+        for step in built:
+            self.rows(step, (), f"index {name!r} of namespace {namespace!r}")
+        self.rows(sql.ADD_INDEX, (namespace, name, declaration, sql_name))
         return name
 
     def drop_index(self, namespace: str, name: str) -> bool:
         """Remove an index; whether it existed."""
-        found = self.rows(_FIND_INDEX, (namespace, name))
+        found = self.rows(sql.FIND_INDEX, (namespace, name))
         for _, sql_name in found:
-            for (built,) in self.rows(_SQL_INDEXES, (sql_name,)):
+            for (built,) in self.rows(sql.SQL_INDEXES, (sql_name,)):
                 self.rows(f'DROP INDEX "{built}"')
-            self.rows(_DROP_INDEX, (namespace, name))
+            self.rows(sql.DROP_INDEX, (namespace, name))
         return bool(found)
 
     def _ensure_namespace(self, name: str) -> bool:
         """Create the namespace if it is new; whether it tracks changes."""
-        found = self.rows(_FIND_NAMESPACE, (name,))
+        found = self.rows(sql.FIND_NAMESPACE, (name,))
         if found:
             return bool(found[0][0])
-        self.rows(_ADD_NAMESPACE, (name, None, now_ms(), 0))
+        self.rows(sql.ADD_NAMESPACE, (name, None, now_ms(), 0))
         return False
 
     def _is_tracked(self, name: str) -> bool:
-        found = self.rows(_FIND_NAMESPACE, (name,))
+        found = self.rows(sql.FIND_NAMESPACE, (name,))
         return bool(found and found[0][0])
 
     def _floor(self, name: str) -> int:
@@ -543,7 +472,8 @@ class EntryWriter:
     def prune(self, namespace: str | None = None) -> None:
         """Drop changes past the limits of count and age, of that namespace or of every tracked one."""
         older_than = None if self._max_age is None else now_ms() - int(self._max_age * 1000)
-        names = [name for name, tracked in self.rows(_ALL_NAMESPACES) if tracked] if namespace is None else [namespace]
+        tracked = self.rows(sql.ALL_NAMESPACES) if namespace is None else [(namespace, 1)]
+        names = [name for name, is_tracked in tracked if is_tracked]
         for name in names:
             change_log.prune(self.rows, name, self._retention, older_than)
 
@@ -553,7 +483,7 @@ def _about(namespace: str, key: str) -> str:
 
 
 def entry_row(key: Any, value: Any, namespace: Namespace, metadata: Any, ttl: float | None) -> _Row:
-    """The first six parameters of SET_ROW for an entry to be set. Raises InvalidInput."""
+    """The first six parameters of sql.SET_ROW for an entry to be set. Raises InvalidInput."""
     name, key, stored = check_namespace(namespace), check_key(key), encode_value(value)
     now = time.time_ns() // 1_000_000
     if metadata is None and ttl is None:
