@@ -262,6 +262,24 @@ def test_partitions_change_no_answer_and_one_namespace_reads_one(postgres_dsn: s
         admin.execute("DROP SCHEMA parted CASCADE")
 
 
+def test_a_new_index_over_partitions_serves_at_once(postgres_dsn: str, admin: psycopg.Connection) -> None:
+    """Nobody has run ANALYZE, and a statement is not planned anew at every call."""
+    try:
+        with PostgresStorageBackend(postgres_dsn, schema="parted", partitions=4) as storage:
+            for space in ("n1", "n2", "n3"):
+                storage.set_many(((f"k{key:05}", {"x": key}) for key in range(3_000)), namespace=space)
+                storage.create_index(space, FieldIndex("x"))
+            assert storage._rows("SHOW plan_cache_mode", ()) == [("force_generic_plan",)]
+        for space in ("n1", "n2", "n3"):
+            compiled = compile_query(parse_filter((where("x") >= 7) & (where("x") < 20)), parse_sort(None), space)
+            sql = f"EXPLAIN SELECT * FROM parted.storage_entries WHERE {compiled.where_sql}"
+            plan = "\n".join(row[0] for row in admin.execute(sql, compiled.params))
+            assert "mycelia_ix_" in plan
+            assert plan.count("Scan") <= 2  # one partition; a bitmap scan is two lines
+    finally:
+        admin.execute("DROP SCHEMA parted CASCADE")
+
+
 # -- indexes ---------------------------------------------------------------------------------------------------------
 
 

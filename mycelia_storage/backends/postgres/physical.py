@@ -35,11 +35,15 @@ def prefix(place: Place) -> str:
 
 
 def build(link: Link, place: Place, sql_name: str, namespace: str, index: FieldIndex) -> None:
-    """Make an index, inside a transaction. Raises psycopg's errors, InvalidFilter, InvalidInput."""
+    """Make an index, inside a transaction. Raises psycopg's errors, InvalidFilter, InvalidInput.
+
+    Without statistics the planner takes a namespace for one row, and then reads it rather than the index.
+    """
     table = link.rows(_TABLE, (place.schema, namespace), False)[0][0]
     statements = create_index_sql(sql_name, namespace, index, tenant=place.tenant or "", table=table)
     path = f"SET LOCAL search_path = {quote_name(place.schema)}, pg_temp"
-    link.script("; ".join([path, *statements, "SET LOCAL search_path TO DEFAULT"]))
+    analyse = f"ANALYZE {quote_name(table)} (namespace, tenant)"
+    link.script("; ".join([path, *statements, analyse, "SET LOCAL search_path TO DEFAULT"]))
 
 
 def drop_orphans(link: Link, place: Place) -> None:
