@@ -33,6 +33,7 @@ from .rivals.postgres_ours import PostgresOurs
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 SLICE = 25
 BATCH = 10_000
+FOUND = 20
 
 Samples = dict[str, list[float]]
 
@@ -55,7 +56,7 @@ def ratio(samples: Samples, name: str, to: str) -> float:
     return median(ours / theirs for ours, theirs in zip(samples[name], samples[to], strict=True))
 
 
-def run(url: str, rounds: int, entries: int = 20_000, batch: int = BATCH) -> dict[str, Any]:
+def run(url: str, rounds: int, entries: int = 100_000, batch: int = BATCH) -> dict[str, Any]:
     """Every workload; what it found."""
     schema = f"bench_{time.time_ns():x}"
     data = Dataset(entries)
@@ -92,6 +93,12 @@ def run(url: str, rounds: int, entries: int = 20_000, batch: int = BATCH) -> dic
             engine.set_many(rng.sample(pairs, batch))
             return batch
 
+        def between(engine: Any, rng: random.Random) -> int:
+            for _ in range(SLICE):
+                low = rng.randrange(entries - FOUND)
+                assert len(engine.between(low, low + FOUND)) == FOUND
+            return SLICE
+
         for name, work, turns in (
             ("get", get, rounds * 4),
             ("set", set_, rounds * 4),
@@ -105,6 +112,16 @@ def run(url: str, rounds: int, entries: int = 20_000, batch: int = BATCH) -> dic
                 "ours_to_floor": round(ratio(samples, "ours", "floor"), 3),
                 "ours_to_plain": round(ratio(samples, "ours", "plain"), 3),
             }
+        # Last, because from here on each write keeps both indexes.
+        indexed = {name: engines[name] for name in ("ours", "plain")}
+        for engine in indexed.values():
+            engine.index()
+        measure(indexed, 2, between)
+        samples = measure(indexed, rounds * 4, between)
+        found[f"indexed range of {FOUND} in {entries:,}"] = {
+            "microseconds": {engine: round(median(times), 2) for engine, times in samples.items()},
+            "ours_to_plain": round(ratio(samples, "ours", "plain"), 3),
+        }
         alone = found["set"]["microseconds"]["ours"] / found[f"set_many of {batch:,}"]["microseconds"]["ours"]
         found["a set against an entry of set_many"] = {"times": round(alone, 1)}
     finally:

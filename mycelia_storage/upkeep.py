@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from abc import ABC, abstractmethod
 from typing import Any, Generic, Protocol, TypeVar
 
 from .errors import StorageBusy, StorageClosed, StorageError, StorageReadOnly
@@ -34,7 +35,7 @@ class Kept(Protocol):
 S = TypeVar("S", bound=Kept)
 
 
-class Upkeep(Generic[S]):
+class Upkeep(ABC, Generic[S]):
     """The thread of one storage. A backend's own says what there is to do: :meth:`look_after` and :meth:`sweep_up`."""
 
     def __init__(self, storage: S) -> None:
@@ -43,13 +44,13 @@ class Upkeep(Generic[S]):
         self._guard = threading.Lock()
         self._thread: threading.Thread | None = None
 
+    @abstractmethod
     def look_after(self, storage: S) -> None:
         """What is done often: roll back the transactions that are past their time limit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sweep_up(self, storage: S) -> None:
         """Remove expired entries, a bounded number per transaction, and changes past their limits."""
-        raise NotImplementedError
 
     @property
     def started(self) -> bool:

@@ -121,6 +121,7 @@ def test_the_postgres_engines_answer_alike(postgres_dsn: str) -> None:
         "set",
         "get_many of 120",
         "set_many of 110",
+        "indexed range of 20 in 120",
         "a set against an entry of set_many",
     }
     assert found["workloads"]["get"]["ours_to_floor"] > 0

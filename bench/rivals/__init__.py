@@ -22,6 +22,7 @@ _HOMES: Final = {
     "rocksdict": "rocks_dict:RocksDict",
     "rocksdb-floor": "rocksdb_floor:RocksDBFloor",
     "ours-rocksdb": "ours_rocksdb:OursRocksDB",
+    "ours-postgres": "ours_postgres:OursPostgres",
 }
 
 ENGINES: Final = tuple(_HOMES)

@@ -49,6 +49,12 @@ SELECT namespace, key, value, is_json, convert_from(value, 'UTF8')::jsonb, us, u
 FROM pg_temp.stage, (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us) AS clock
 ON CONFLICT (namespace, tenant, key) DO UPDATE SET value = excluded.value, document = excluded.document,
 version = greatest(e.version + 1, excluded.version), updated_at = excluded.updated_at"""
+# The index and the query that one would write for a number known to be one.
+INDEX = """CREATE INDEX plain_id ON {s}.storage_entries (((document ->> 'id')::bigint))
+WHERE namespace = 'bench' AND tenant = ''"""
+BETWEEN = """SELECT key, value, metadata, version, created_at, updated_at, expires_at FROM {s}.storage_entries
+WHERE namespace = 'bench' AND tenant = '' AND (document ->> 'id')::bigint >= %s AND (document ->> 'id')::bigint < %s
+ORDER BY key"""
 
 
 class PostgresFloor:
@@ -65,6 +71,7 @@ class PostgresFloor:
             sql.format_map(names) for sql in (GET, GET_MANY, SET, DELETE)
         )
         self._upsert, self._plain = self.upsert.format_map(names), PLAIN.format_map(names)
+        self._index, self._between = INDEX.format_map(names), BETWEEN.format_map(names)
 
     def get(self, key: str) -> Any:
         row = self._cursor.execute(self._get, (NAMESPACE, key), prepare=True).fetchone()
@@ -91,6 +98,14 @@ class PostgresFloor:
                 for key, value in pairs:
                     copy.write_row((NAMESPACE, key, orjson.dumps(value), True))
             self.connection.execute(self._upsert)
+
+    def index(self) -> None:
+        self.connection.execute(self._index)
+        self.connection.execute("ANALYZE")
+
+    def between(self, low: int, high: int) -> Sequence[Any]:
+        rows = self._cursor.execute(self._between, (low, high), prepare=True).fetchall()
+        return [(key, orjson.loads(value), *rest) for key, value, *rest in rows]
 
     def close(self) -> None:
         self.connection.close()

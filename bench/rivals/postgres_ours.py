@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from mycelia_storage import FieldIndex, where
 from mycelia_storage.backends.postgres import PostgresStorageBackend
 
 NAMESPACE = "bench"
@@ -27,6 +28,13 @@ class PostgresOurs:
 
     def set_many(self, pairs: Sequence[tuple[str, dict[str, Any]]]) -> Any:
         return self.storage.set_many(pairs, namespace=NAMESPACE)
+
+    def index(self) -> None:
+        self.storage.create_index(NAMESPACE, FieldIndex("id"))
+
+    def between(self, low: int, high: int) -> Sequence[Any]:
+        """The entries whose id is from ``low`` up to but not ``high``."""
+        return self.storage.query((where("id") >= low) & (where("id") < high), namespace=NAMESPACE)
 
     def close(self) -> None:
         self.storage.close()
