@@ -113,6 +113,7 @@ def run(url: str, rounds: int, entries: int = 100_000, batch: int = BATCH) -> di
                 "ours_to_plain": round(ratio(samples, "ours", "plain"), 3),
             }
         # Last, because from here on each write keeps both indexes.
+        ours.set_many(pairs)  # the sets have changed ids
         indexed = {name: engines[name] for name in ("ours", "plain")}
         for engine in indexed.values():
             engine.index()
