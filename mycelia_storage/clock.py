@@ -13,30 +13,26 @@ class HybridClock:
     :meth:`observe`, so that a system clock set back cannot make a version fall.
     """
 
-    __slots__ = ("_last", "_lock")
+    __slots__ = ("_lock", "last")
 
     def __init__(self, last: int = 0) -> None:
-        self._last = last
+        self.last = last
+        """The highest version ticked or observed so far; to be read, not set."""
         self._lock = threading.Lock()
-
-    @property
-    def last(self) -> int:
-        """The highest version ticked or observed so far."""
-        return self._last
 
     def tick(self, now: int | None = None) -> int:
         """The next version, above every one ticked or observed before. ``now``: microseconds, if just read."""
         with self._lock:
             if now is None:
                 now = time.time_ns() // 1000
-            if now <= self._last:
-                now = self._last + 1
-            self._last = now
+            if now <= self.last:
+                now = self.last + 1
+            self.last = now
             return now
 
     def observe(self, version: int) -> None:
         """Make every later tick exceed ``version``."""
-        if version > self._last:
+        if version > self.last:
             with self._lock:
-                if version > self._last:
-                    self._last = version
+                if version > self.last:
+                    self.last = version

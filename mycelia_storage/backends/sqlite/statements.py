@@ -19,9 +19,9 @@ _QUICK: Final = f"""{_INTO} SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7 WHERE EXISTS
 {_UPSERT_NUMBERED} ?7 WHERE ?7 > version"""
 QUICK_SET: Final = squeeze(_QUICK % 0)
 QUICK_SET_TRACKED: Final = squeeze(_QUICK % 1)
-# The same alone, as its own transaction; 7 is a clock value from before the statement took the write lock.
+# The same alone, as its own transaction, which ticks the clock itself; ?5 is from before it took the write lock.
 SET_ALONE: Final = squeeze(f"""{_INTO} SELECT ?1, ?2, ?3, ?4, ?5, ?5, ?6, mycelia_clock() WHERE EXISTS
-(SELECT 1 FROM storage_namespaces WHERE name = ?1 AND track_changes = 0 AND version_floor < ?7)
+(SELECT 1 FROM storage_namespaces WHERE name = ?1 AND track_changes = 0 AND version_floor < ?5 * 1000)
 {_UPSERT_NUMBERED} excluded.version WHERE excluded.version > version""")
 SET_ROW: Final = f"{_INTO} VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7) {_UPSERT} max(version + 1, excluded.version)"
 # Many rows in one statement cost half of what they cost one by one, less still where only key and value differ:

@@ -83,7 +83,7 @@ class EntryWriter:
         if row[0] in self._appended:
             return None
         try:
-            self._cursor.execute(sql.SET_ALONE, (*row, row[4] * 1000))
+            self._cursor.execute(sql.SET_ALONE, row)
         except apsw.ConstraintError:
             return None
         except apsw.Error as error:
