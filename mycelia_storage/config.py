@@ -193,6 +193,7 @@ def _read_built_in_url(scheme: str, rest: str, text: str) -> tuple[str, dict[str
 def _read_shards(family: str, rest: str, text: str) -> dict[str, Any]:
     """The options of a sharded storage from its URL. ``family`` is the scheme of shards that have none."""
     body, _, query = rest.partition("?")
+    text = f"{text.partition(':')[0]}:..."  # for messages: the addresses of shards may hold passwords
     if "#" in rest:
         raise InvalidConfig(f"a storage URL has no fragment; write # as %23: {text!r}")
     parts = query.split("&") if query else []

@@ -364,3 +364,20 @@ def test_the_built_in_backends_really_open(tmp_path: Path) -> None:
         storage.set("key", 1)
     with pytest.raises(InvalidConfig, match="busyTimeout"):
         open_storage(f"sqlite:///{path}?busyTimeot=1")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+shards:///?shard=postgresql://app:hush#1@a/d&shard=b/d",
+        "postgresql+shards://app:hush@a/d",
+        "postgresql+shards:///?shard=postgresql://app:hush%zz@a/d",
+        "postgresql+shards:///shards.json?shard=postgresql://app:hush@a/d",
+        "sharded:?shard=postgresql://app:hush@a/d&busyTimeout=1&busyTimeout=2",
+    ],
+)
+def test_a_bad_url_of_shards_is_refused_without_its_passwords(url: str) -> None:
+    with pytest.raises(InvalidConfig) as refused:
+        open_storage(url)
+    assert "hush" not in str(refused.value)
+    assert url.partition(":")[0] in str(refused.value)
