@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         CheckReport as CheckReport,
         Entry as Entry,
         NamespaceInfo as NamespaceInfo,
+        SearchHit as SearchHit,
+        SearchHits as SearchHits,
         Status as Status,
         StorageBackend as StorageBackend,
         Transaction as Transaction,
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
         use_sqlite_storage as use_sqlite_storage,
         use_storage as use_storage,
     )
-    from .indexes import FieldIndex as FieldIndex
+    from .indexes import FieldIndex as FieldIndex, TextIndex as TextIndex, VectorIndex as VectorIndex
     from .observing import logged as logged, traced as traced
 
 __version__ = "0.1.0"
@@ -60,6 +62,8 @@ _HOMES = {
         "CheckReport",
         "Entry",
         "NamespaceInfo",
+        "SearchHit",
+        "SearchHits",
         "Status",
         "StorageBackend",
         "Transaction",
@@ -71,6 +75,8 @@ _HOMES = {
         "CommitUnknown",
         "CursorExpired",
         "ForeignDatabase",
+        "IndexFull",
+        "IndexNotFound",
         "InvalidConfig",
         "InvalidFilter",
         "InvalidInput",
@@ -97,7 +103,7 @@ _HOMES = {
     ),
     "filters": ("Filter", "match", "where"),
     "hooks": ("use_memory_storage", "use_sqlite_storage", "use_storage"),
-    "indexes": ("FieldIndex",),
+    "indexes": ("FieldIndex", "TextIndex", "VectorIndex"),
     "observing": ("logged", "traced"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -118,6 +118,8 @@ class _AsyncContract:
     list_namespaces = _reads(StorageBackend.list_namespaces)
     get_namespace = _reads(StorageBackend.get_namespace)
     list_indexes = _reads(StorageBackend.list_indexes)
+    search_text = _reads(StorageBackend.search_text)
+    search_vectors = _reads(StorageBackend.search_vectors)
     changes = _reads(StorageBackend.changes)
     ping = _reads(StorageBackend.ping)
     get_status = _reads(StorageBackend.get_status)

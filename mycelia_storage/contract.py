@@ -17,15 +17,29 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, Self, TypeVar
 
-from .errors import BatchError, InvalidInput, KeyExists, StorageBusy, StorageError, TransactionError, UniqueViolation
+from .errors import (
+    BatchError,
+    IndexFull,
+    IndexNotFound,
+    InvalidInput,
+    KeyExists,
+    StorageBusy,
+    StorageError,
+    TransactionError,
+    UniqueViolation,
+)
+from .field_paths import parse_path
 from .filters import Filter, FilterInput, Sort, SortInput, match, parse_filter, parse_sort
-from .indexes import Index
+from .indexes import Index, TextIndex, VectorIndex
 from .names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from .patterns import compile_pattern, literal_prefix
+from .similarity import VectorInput, best, scores, to_matrix, to_vector
+from .text import occurrences, query_terms, rank
 
 R = TypeVar("R")
 
@@ -111,6 +125,39 @@ class CheckReport(NamedTuple):
     problems: list[str]
 
 
+class SearchHit(NamedTuple):
+    """An entry that a search found."""
+
+    key: str
+    score: float
+    """How well it fits, more being better: see :mod:`mycelia_storage.text` and :mod:`mycelia_storage.similarity`."""
+    entry: Entry
+
+    @property
+    def value(self) -> Any:
+        """The entry's value."""
+        return self.entry.value
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The entry's metadata."""
+        return self.entry.metadata
+
+
+class SearchHits(list[SearchHit]):
+    """What a search found, best first, ties in order of key; a list.
+
+    ``plan`` says how it was done: ``method``, and what else the backend can tell, such as how many entries were
+    looked at.
+    """
+
+    plan: dict[str, Any]
+
+    def __init__(self, hits: Iterable[SearchHit] = (), **plan: Any) -> None:
+        super().__init__(hits)
+        self.plan = plan
+
+
 class BatchItem(NamedTuple):
     """One item of a batch in its normal form. ``ttl`` is seconds or None."""
 
@@ -122,6 +169,7 @@ class BatchItem(NamedTuple):
 
 
 # Inside the class ``list`` is its method, so its signatures name these.
+_list = list
 Keys = list[str]
 EntryList = list[Entry]
 
@@ -173,7 +221,7 @@ class StorageBackend(ABC):
         Replaces value, metadata and expiry; keeps ``created_at``. Creates the namespace.
 
         ``ttl``: seconds from now, over 0. ``if_version``: compare-and-set; 0 means "must not exist".
-        Raises KeyExists (``overwrite=False``), VersionConflict (``if_version``), UniqueViolation.
+        Raises KeyExists (``overwrite=False``), VersionConflict (``if_version``), UniqueViolation, IndexFull.
         """
 
     def has(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> bool:
@@ -227,7 +275,7 @@ class StorageBackend(ABC):
                         overwrite=overwrite,
                         ttl=item.ttl,
                     )
-                except (InvalidInput, KeyExists, UniqueViolation) as error:
+                except (InvalidInput, KeyExists, UniqueViolation, IndexFull) as error:
                     errors[item.namespace, item.key] = error
                 else:
                     written += 1
@@ -460,7 +508,8 @@ class StorageBackend(ABC):
     def create_index(self, namespace: Namespace, index: Index, *, name: str | None = None) -> str:
         """Build an index and return its name. Creates the namespace; the same declaration again changes nothing.
 
-        Raises UniqueViolation when the entries already collide, InvalidInput when the name has another declaration.
+        Raises UniqueViolation when the entries already collide, InvalidValue or IndexFull when they are no vectors
+        or too many, InvalidInput when the name has another declaration.
         """
 
     @abstractmethod
@@ -470,6 +519,77 @@ class StorageBackend(ABC):
     @abstractmethod
     def list_indexes(self, namespace: Namespace) -> dict[str, Index]:
         """The namespace's indexes by name, in order of name."""
+
+    # -- search ----------------------------------------------------------------------------------------------------
+
+    def search_text(
+        self,
+        text: str,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        limit: int = 10,
+        filter: FilterInput | None = None,
+        index: str | None = None,
+    ) -> SearchHits:
+        """The ``limit`` entries that fit the words of ``text`` best, of those that match ``filter``.
+
+        An entry is found if it holds one of the words at least. ``text`` is data: nothing in it has a special
+        meaning. :mod:`mycelia_storage.text` defines words and scores. ``index`` names the text index where the
+        namespace has several. Raises IndexNotFound, InvalidFilter.
+        """
+        declared = _declared(self, namespace, index, TextIndex)
+        condition = parse_filter(filter)
+        query = query_terms(check_text(text), declared.language)
+        fields = [(parse_path(path), weight) for path, weight in declared.fields]
+        held = {}
+        entries: dict[str, Entry] = {}
+        for entry in self.scan(namespace=namespace):
+            kept = occurrences(((path.read(entry), weight) for path, weight in fields), declared.language)
+            if kept.length:
+                held[entry.key] = kept
+                if condition is None or match(condition, entry):
+                    entries[entry.key] = entry
+        ranked = rank(query, held)
+        found = best(((key, score) for key, score in ranked.items() if key in entries), check_limit(limit))
+        hits = (SearchHit(key, score, entries[key]) for key, score in found)
+        return SearchHits(hits, method="scan", entries=len(held))
+
+    def search_vectors(
+        self,
+        vector: VectorInput,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        limit: int = 10,
+        filter: FilterInput | None = None,
+        exact: bool | None = None,
+        index: str | None = None,
+    ) -> SearchHits:
+        """The ``limit`` entries nearest to ``vector``, of those that match ``filter``: never fewer than there are.
+
+        ``vector``: ``dimensions`` numbers, an array or the bytes of float32. ``exact=True`` compares it with every
+        vector; else a backend may go through an approximation first. What it returns is scored exactly in either
+        case, as :mod:`mycelia_storage.similarity` defines. ``index`` names the vector index where the namespace has
+        several. Raises IndexNotFound, InvalidValue, InvalidFilter.
+        """
+        declared = _declared(self, namespace, index, VectorIndex)
+        condition, query = parse_filter(filter), to_vector(vector, declared)
+        check_limit(limit)
+        best_yet: EntryList = []
+        scored: dict[str, float] = {}
+        seen = 0
+        entries = (entry for entry in self.scan(namespace=namespace) if condition is None or match(condition, entry))
+        while page := _list(islice(entries, PAGE)):
+            seen += len(page)
+            matrix = to_matrix([entry.value for entry in page], declared.dimensions)
+            scored.update(
+                zip((entry.key for entry in page), scores(matrix, query, declared.metric).tolist(), strict=True)
+            )
+            kept = {key for key, _ in best(scored.items(), limit)}
+            best_yet = [entry for entry in (*best_yet, *page) if entry.key in kept]
+            scored = {entry.key: scored[entry.key] for entry in best_yet}
+        held = {entry.key: entry for entry in best_yet}
+        hits = (SearchHit(key, score, held[key]) for key, score in best(scored.items(), limit))
+        return SearchHits(hits, method="exact", vectors=seen)
 
     # -- changes ---------------------------------------------------------------------------------------------------
 
@@ -636,6 +756,44 @@ def check_page(limit: int | None, offset: int = 0) -> None:
             raise InvalidInput(f"{name} is a whole number of at least 0")
 
 
+def check_limit(limit: int) -> int:
+    """The number of hits wanted. Raises InvalidInput unless it is a whole number of at least 0."""
+    if limit is None:
+        raise InvalidInput("limit is a whole number of at least 0")
+    check_page(limit)
+    return limit
+
+
+def check_text(text: str) -> str:
+    """The text of a query. Raises InvalidInput for what is no string."""
+    if not isinstance(text, str):
+        raise InvalidInput(f"a text query is a string, not {type(text).__name__}")
+    return text
+
+
+SearchIndex = TypeVar("SearchIndex", TextIndex, VectorIndex)
+
+
+def pick_index(
+    declared: Mapping[str, Index], kind: type[SearchIndex], namespace: str, name: str | None
+) -> tuple[str, SearchIndex]:
+    """The name and declaration of the index that a search uses. Raises IndexNotFound, InvalidInput."""
+    found = {label: index for label, index in declared.items() if isinstance(index, kind)}
+    if name is not None:
+        if name not in found:
+            raise IndexNotFound(f"namespace {namespace!r} has no {kind.kind} index {name!r}")
+        return name, found[name]
+    if not found:
+        raise IndexNotFound(f"namespace {namespace!r} has no {kind.kind} index: create_index makes one")
+    if len(found) > 1:
+        raise InvalidInput(f"namespace {namespace!r} has several {kind.kind} indexes: name one of {', '.join(found)}")
+    return next(iter(found.items()))
+
+
+def _declared(storage: StorageBackend, namespace: Namespace, name: str | None, kind: type[SearchIndex]) -> SearchIndex:
+    return pick_index(storage.list_indexes(namespace), kind, check_namespace(namespace), name)[1]
+
+
 def check_ttl(ttl: float | None) -> float | None:
     """Raise InvalidInput unless ``ttl`` is None or a finite number over 0."""
     if ttl is None:
@@ -738,6 +896,8 @@ __all__ = [
     "Namespace",
     "NamespaceInfo",
     "Operation",
+    "SearchHit",
+    "SearchHits",
     "Sort",
     "Status",
     "StorageBackend",
@@ -745,8 +905,11 @@ __all__ = [
     "batch_items",
     "batch_pairs",
     "check_isolation",
+    "check_limit",
     "check_page",
+    "check_text",
     "check_ttl",
     "check_version",
+    "pick_index",
     "read_batch_item",
 ]

@@ -10,6 +10,8 @@ StorageError
 ├── KeyNotFound (also KeyError)
 ├── KeyExists                           overwrite=False met an existing key
 ├── UniqueViolation                     a unique index already holds these field values
+├── IndexNotFound                       a search in a namespace without an index for it
+├── IndexFull                           a vector index already holds max_vectors
 ├── VersionConflict                     if_version did not match
 ├── NamespaceNotFound
 ├── NamespaceExists
@@ -88,6 +90,14 @@ class KeyExists(StorageError):
 
 class UniqueViolation(StorageError):
     """Another entry of the namespace has the same values for a unique index."""
+
+
+class IndexNotFound(StorageError):
+    """A search needs an index that the namespace does not have."""
+
+
+class IndexFull(StorageError):
+    """The namespace's vector index already holds ``max_vectors``."""
 
 
 class VersionConflict(StorageError):

@@ -7,10 +7,18 @@ kind refuses it in ``create_index``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Final, Literal, get_args
 
 from .errors import InvalidInput
+from .field_paths import parse_path
+
+Metric = Literal["cosine", "l2", "dot"]
+VectorSearch = Literal["scan", "hnsw"]
+Language = Literal["english"]
+
+MOST_DIMENSIONS: Final = 16_000
 
 
 @dataclass(frozen=True)
@@ -42,14 +50,112 @@ class FieldIndex:
         return ",".join(self.paths)
 
 
-Index = FieldIndex
+@dataclass(frozen=True)
+class TextIndex:
+    """A full-text index, serving ``search_text``: BM25 over fields with weights (:mod:`mycelia_storage.text`).
 
-_KINDS: dict[str, type[FieldIndex]] = {FieldIndex.kind: FieldIndex}
+    ``fields`` is a field path, several, or a mapping from path to weight (over 0; 1 where none is given). A field
+    that holds a string, or a list of strings, is searched; anything else holds no text.
+
+    ``language="english"`` leaves out stop words and stems the others; None keeps every word as it is.
+    """
+
+    kind: ClassVar[str] = "text"
+
+    fields: tuple[tuple[str, float], ...]
+    language: Language | None = "english"
+
+    def __init__(
+        self,
+        fields: str | list[str] | tuple[Any, ...] | Mapping[str, float] = "$value",
+        language: Language | None = "english",
+    ) -> None:
+        given = {fields: 1.0} if isinstance(fields, str) else fields
+        if not isinstance(given, Mapping):
+            given = dict([tuple(field) if isinstance(field, tuple | list) else (field, 1.0) for field in given])
+        if not given:
+            raise InvalidInput("TextIndex takes a field path or several")
+        for path, weight in given.items():
+            parse_path(path)
+            if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 < weight <= 1_000:
+                raise InvalidInput(f"the weight of text field {path!r} is a number over 0 and up to 1,000")
+        if language is not None and language not in get_args(Language):
+            raise InvalidInput('language is "english" or None')
+        object.__setattr__(self, "fields", tuple((path, float(weight)) for path, weight in given.items()))
+        object.__setattr__(self, "language", language)
+
+    @property
+    def default_name(self) -> str:
+        """The name that ``create_index`` gives it when none is given."""
+        return "text:" + ",".join(path for path, _ in self.fields)
+
+
+@dataclass(frozen=True)
+class VectorIndex:
+    """An index over vectors, serving ``search_vectors``. Every entry of its namespace is one.
+
+    The value of an entry is a vector as bytes: ``dimensions`` little-endian float32 numbers, all finite, for cosine
+    not all zero. Any other value raises InvalidValue; a new key beyond ``max_vectors`` raises IndexFull.
+
+    ``metric`` says what a score is, larger being nearer: the ``"cosine"`` of the angle, the ``"dot"`` product, or
+    minus the Euclidean distance for ``"l2"``.
+
+    ``index="scan"``, the default, keeps a short code of each vector, goes through all codes and then ranks the best by
+    the vectors themselves. ``"hnsw"`` builds a graph in the background, for millions of vectors: ``m`` links a
+    vector, ``ef_construction`` and ``ef`` candidates while building and searching. They do nothing with ``"scan"``, and
+    a backend may use the kind of index that it has.
+    """
+
+    kind: ClassVar[str] = "vector"
+
+    dimensions: int
+    metric: Metric = "cosine"
+    m: int = 16
+    ef_construction: int = 200
+    ef: int = 50
+    max_vectors: int = 1_000_000
+    index: VectorSearch = "scan"
+
+    def __post_init__(self) -> None:
+        for name, most in (
+            ("dimensions", MOST_DIMENSIONS),
+            ("m", 100),
+            ("ef_construction", 10_000),
+            ("ef", 10_000),
+            ("max_vectors", 2**31 - 1),
+        ):
+            number = getattr(self, name)
+            if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= most:
+                raise InvalidInput(f"{name} of a vector index is a whole number from 1 to {most:,}")
+        if self.metric not in get_args(Metric):
+            raise InvalidInput(f"metric of a vector index is one of {', '.join(get_args(Metric))}")
+        if self.index not in get_args(VectorSearch):
+            raise InvalidInput(f"index of a vector index is one of {', '.join(get_args(VectorSearch))}")
+
+    @property
+    def default_name(self) -> str:
+        """The name that ``create_index`` gives it when none is given."""
+        return f"vector:{self.metric}"
+
+
+Index = FieldIndex | TextIndex | VectorIndex
+
+_KINDS: Final[dict[str, type[FieldIndex] | type[TextIndex] | type[VectorIndex]]] = {
+    kind.kind: kind for kind in (FieldIndex, TextIndex, VectorIndex)
+}
 
 
 def index_to_json(index: Index) -> dict[str, Any]:
     """The declaration as JSON data with its ``kind``."""
-    return {"kind": index.kind, "paths": list(index.paths), "unique": index.unique}
+    data: dict[str, Any] = {"kind": index.kind}
+    for field in fields(index):
+        value = getattr(index, field.name)
+        data[field.name] = (
+            [list(member) if isinstance(member, tuple) else member for member in value]
+            if isinstance(value, tuple)
+            else value
+        )
+    return data
 
 
 def index_from_json(data: dict[str, Any]) -> Index:
@@ -57,4 +163,7 @@ def index_from_json(data: dict[str, Any]) -> Index:
     kind = _KINDS.get(data.get("kind", ""))
     if kind is None:
         raise InvalidInput(f"unknown kind of index {data.get('kind')!r}")
-    return kind(data["paths"], unique=data["unique"])
+    try:
+        return kind(**{name: value for name, value in data.items() if name != "kind"})
+    except TypeError as error:
+        raise InvalidInput(f"not a declaration of a {kind.__name__}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..indexes import FieldIndex, index_to_json
+from ..indexes import FieldIndex, Index, TextIndex, index_to_json
 from .opening import LONG_TRANSACTION, db_option, json_option, open_existing, open_to_read, open_to_write
 from .output import not_found, print_json, print_table, wants_json
 
@@ -51,7 +51,14 @@ def list_indexes(namespace: str, db: str, as_json: bool) -> None:
         for name, index in indexes.items():
             print_json({"name": name, **index_to_json(index)})
         return
-    rows = [
-        (name, index.kind, ", ".join(index.paths), "yes" if index.unique else "") for name, index in indexes.items()
-    ]
-    print_table(["name", "kind", "fields", "unique"], rows, drop_empty=True)
+    rows = [(name, index.kind, _declared(index)) for name, index in indexes.items()]
+    print_table(["name", "kind", "of"], rows)
+
+
+def _declared(index: Index) -> str:
+    """A declaration in a few words."""
+    if isinstance(index, FieldIndex):
+        return ", ".join(index.paths) + (" (unique)" if index.unique else "")
+    if isinstance(index, TextIndex):
+        return ", ".join(path if weight == 1 else f"{path} ({weight:g})" for path, weight in index.fields)
+    return f"{index.dimensions} dimensions, {index.metric}"

@@ -74,6 +74,8 @@ _ROWS: Final[dict[str, Callable[[Any], int]]] = {
     "delete_namespace": int,
     "list_namespaces": len,
     "list_indexes": len,
+    "search_text": len,
+    "search_vectors": len,
     "changes": lambda page: len(page.changes),
 }
 
@@ -226,6 +228,8 @@ class _Observed:
     create_index = _observed(StorageBackend.create_index)
     drop_index = _observed(StorageBackend.drop_index)
     list_indexes = _observed(StorageBackend.list_indexes)
+    search_text = _observed(StorageBackend.search_text)
+    search_vectors = _observed(StorageBackend.search_vectors)
     changes = _observed(StorageBackend.changes)
     watch = _observed_steps(StorageBackend.watch)
     ping = _observed(StorageBackend.ping)

@@ -33,7 +33,19 @@ if TYPE_CHECKING:
 _SYSTEMS: Final = {"postgres": "postgresql"}
 
 _RETURN_ROWS: Final = frozenset(
-    {"get_entry", "get_many", "list", "scan", "query", "list_namespaces", "list_indexes", "changes", "watch"}
+    {
+        "get_entry",
+        "get_many",
+        "list",
+        "scan",
+        "query",
+        "list_namespaces",
+        "list_indexes",
+        "search_text",
+        "search_vectors",
+        "changes",
+        "watch",
+    }
 )
 
 

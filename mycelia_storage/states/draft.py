@@ -8,8 +8,10 @@ from typing import Any
 from ..clock import HybridClock
 from ..contract import Change, Entry, Operation
 from ..errors import (
+    IndexFull,
     InvalidInput,
     InvalidNamespace,
+    InvalidValue,
     KeyExists,
     KeyNotFound,
     NamespaceExists,
@@ -20,8 +22,9 @@ from ..errors import (
     VersionConflict,
 )
 from ..field_paths import parse_path
-from ..indexes import FieldIndex, Index
+from ..indexes import FieldIndex, Index, VectorIndex
 from ..names import DEFAULT_NAMESPACE, check_key, check_namespace
+from ..similarity import check_vector
 from ..values import Stored, decode_metadata, encode_metadata, encode_value
 from .state import Row, Space, State, now_ms
 
@@ -76,7 +79,7 @@ class Draft:
         for namespace, key, value, metadata, ttl in items:
             try:
                 self.put(namespace, key, value, metadata, overwrite=overwrite, ttl=ttl)
-            except (KeyExists, UniqueViolation) as error:
+            except (InvalidValue, KeyExists, UniqueViolation, IndexFull) as error:
                 errors[namespace, key] = error
             else:
                 written += 1
@@ -170,10 +173,11 @@ class Draft:
 
     def create_index(self, namespace: str, index: Index, name: str | None) -> str:
         """Build an index; its name."""
-        if not isinstance(index, FieldIndex):
-            raise InvalidInput(f"this backend keeps no {type(index).__name__}")
-        for path in index.paths:
-            parse_path(path)
+        if not isinstance(index, Index):
+            raise InvalidInput(f"{type(index).__name__} is no declaration of an index")
+        if isinstance(index, FieldIndex):
+            for path in index.paths:
+                parse_path(path)
         name = index.default_name if name is None else name
         if not isinstance(name, str) or not name or "\0" in name:
             raise InvalidInput("the name of an index is a non-empty string without NUL")
@@ -186,9 +190,13 @@ class Draft:
         for key, row in space.fork().rows():
             if row.is_live(self._now):
                 entry = row.entry(namespace, key)
-                if index.unique and space.holder(name, entry) is not None:
+                if isinstance(index, VectorIndex):
+                    check_vector(row.value, index, namespace, key)
+                elif isinstance(index, FieldIndex) and index.unique and space.holder(name, entry) is not None:
                     raise _violation(space, name, key)
                 space.enter(name, entry)
+        if isinstance(index, VectorIndex) and space.count(self._now) > index.max_vectors:
+            raise _index_full(space, name, index)
         return name
 
     def drop_index(self, namespace: str, name: str) -> bool:
@@ -253,7 +261,11 @@ class Draft:
         if space.indexes:
             entry = row.entry(space.name, key)
             for name, index in space.indexes.items():
-                holder = space.holder(name, entry) if index.unique else None
+                if isinstance(index, VectorIndex):
+                    check_vector(row.value, index, space.name, key)
+                    if old is None and space.stored >= index.max_vectors and not self._make_room(space, index):
+                        raise _index_full(space, name, index)
+                holder = space.holder(name, entry) if isinstance(index, FieldIndex) and index.unique else None
                 if holder is not None:
                     held = space.row(holder)
                     if held is not None and held.is_live(self._now):
@@ -263,6 +275,12 @@ class Draft:
             self._expire(space, holder)
         space.put(key, row, old)
         self._log(space, key, "set", row.version)
+
+    def _make_room(self, space: Space, index: VectorIndex) -> bool:
+        """Whether the namespace has fewer than ``max_vectors`` once the expired ones are gone."""
+        for key in [*space.expired(self._now)]:
+            self._expire(space, key)
+        return space.stored < index.max_vectors
 
     def _expire(self, space: Space, key: str) -> bool:
         row = space.row(key)
@@ -291,6 +309,10 @@ class Draft:
             seq = self.state.last_seq + 1
             self.state.last_seq = seq
             space.log(Change(seq, space.name, key, operation, version, self._now))
+
+
+def _index_full(space: Space, name: str, index: VectorIndex) -> IndexFull:
+    return IndexFull(f"index {name!r} of namespace {space.name!r} holds at most {index.max_vectors:,} vectors")
 
 
 def _violation(space: Space, name: str, key: str) -> UniqueViolation:

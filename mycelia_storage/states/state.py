@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..contract import Change, ChangePage, Entry, NamespaceInfo
 from ..errors import CursorExpired
 from ..filters import Filter, Sort, match
-from ..indexes import Index
+from ..indexes import FieldIndex, Index
 from ..values import Stored, decode_metadata, decode_value
 
 
@@ -94,6 +94,11 @@ class Space(ABC):
         """Remove all rows and what the indexes hold of them."""
 
     # -- indexes ---------------------------------------------------------------------------------------------------
+
+    @property
+    def field_indexes(self) -> dict[str, FieldIndex]:
+        """Those of ``indexes`` that are of fields."""
+        return {name: index for name, index in self.indexes.items() if isinstance(index, FieldIndex)}
 
     @abstractmethod
     def add_index(self, name: str, index: Index) -> None:

@@ -23,6 +23,8 @@ _SUBJECTS = (
     "transactions",
     "concurrency",
     "indexes",
+    "texts",
+    "vectors",
     "changes",
     "care",
 )
@@ -40,8 +42,10 @@ from .indexes import IndexContract  # noqa: E402
 from .metadata import MetadataContract  # noqa: E402
 from .namespaces import NamespaceContract  # noqa: E402
 from .ranges import RangeContract  # noqa: E402
+from .texts import TextContract  # noqa: E402
 from .transactions import TransactionContract  # noqa: E402
 from .values import ValueContract  # noqa: E402
+from .vectors import VectorContract  # noqa: E402
 
 
 class StorageContract(
@@ -56,6 +60,8 @@ class StorageContract(
     TransactionContract,
     ConcurrencyContract,
     IndexContract,
+    TextContract,
+    VectorContract,
     ChangeContract,
     CareContract,
 ):

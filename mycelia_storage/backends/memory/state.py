@@ -17,7 +17,7 @@ from heapq import merge
 
 from ...contract import Change, Entry
 from ...errors import StorageError
-from ...indexes import Index
+from ...indexes import FieldIndex, Index
 from ...names import DEFAULT_NAMESPACE, check_key
 from ...states.ordered import SortedMap
 from ...states.state import Row, Space, State, now_ms
@@ -94,7 +94,7 @@ class MemorySpace(Space):
 
     def add_index(self, name: str, index: Index) -> None:
         self.indexes[name] = index
-        if index.unique:
+        if isinstance(index, FieldIndex) and index.unique:
             self._unique[name] = SortedMap()
 
     def enter(self, name: str, entry: Entry) -> None:
@@ -120,7 +120,7 @@ class MemorySpace(Space):
 
     def _text(self, name: str, entry: Entry) -> str | None:
         index = self.indexes[name]
-        return unique_text(index, entry) if index.unique else None
+        return unique_text(index, entry) if isinstance(index, FieldIndex) and index.unique else None
 
     # -- the change log --------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ def find_problems(state: RocksDBState) -> Iterator[str]:
 def _problems_of(space: RocksDBSpace) -> Iterator[str]:
     where = f"namespace {space.name!r}"
     entries = expiring = 0
-    in_index = dict.fromkeys(space.indexes, 0)
+    in_index = dict.fromkeys(space.field_indexes, 0)
     for key, row in space.rows():
         entries += 1
         try:
@@ -57,8 +57,8 @@ def _problems_of(space: RocksDBSpace) -> Iterator[str]:
             expiry = layout.prefix("x", space.name) + layout.NUMBER.pack(row.expires_at) + key.encode()
             if space.view.get(expiry) is None:
                 yield f"{where}, key {key!r}: its expiry is not listed"
-        for name in space.indexes:
-            if space.view.get(space.index_keys(name, entry)) == key.encode():
+        for name, index in space.field_indexes.items():
+            if space.view.get(space.index_keys(name, index, entry)) == key.encode():
                 in_index[name] += 1
             elif row.is_live(now_ms()):  # an index that was built over expired entries has none of them
                 yield f"{where}: index {name!r} does not hold what key {key!r} says"

@@ -162,11 +162,11 @@ class RocksDBSpace(Space):
 
     def index_rows(self) -> dict[str, IndexRows]:
         """Every index by name, with the prefix of its rows."""
-        return {name: IndexRows(index, self._index_prefix(name)) for name, index in self.indexes.items()}
+        return {name: IndexRows(index, self._index_prefix(name)) for name, index in self.field_indexes.items()}
 
-    def index_keys(self, name: str, entry: Entry) -> bytes:
+    def index_keys(self, name: str, index: FieldIndex, entry: Entry) -> bytes:
         """The key of the row that an entry has in an index."""
-        return self._index_prefix(name) + encode_fields(self.indexes[name], entry) + entry.key.encode()
+        return self._index_prefix(name) + encode_fields(index, entry) + entry.key.encode()
 
     def add_index(self, name: str, index: Index) -> None:
         self.indexes[name] = index
@@ -174,7 +174,9 @@ class RocksDBSpace(Space):
         self.view.wipe(self._index_prefix(name))
 
     def enter(self, name: str, entry: Entry) -> None:
-        self.view.put(self.index_keys(name, entry), entry.key.encode())
+        index = self.indexes[name]
+        if isinstance(index, FieldIndex):
+            self.view.put(self.index_keys(name, index, entry), entry.key.encode())
 
     def remove_index(self, name: str) -> None:
         self.view.wipe(self._index_prefix(name))
@@ -182,7 +184,7 @@ class RocksDBSpace(Space):
 
     def holder(self, name: str, entry: Entry) -> str | None:
         index = self.indexes[name]
-        if not takes_part(index, entry):
+        if not isinstance(index, FieldIndex) or not takes_part(index, entry):
             return None
         prefix = self._index_prefix(name) + encode_fields(index, entry)
         for _, encoded in self.view.items(prefix, prefix + b"\xff"):
@@ -200,7 +202,7 @@ class RocksDBSpace(Space):
         return layout.prefix("i", self.name) + self._numbers[name].to_bytes(4)
 
     def _index_keys(self, entry: Entry) -> set[bytes]:
-        return {self.index_keys(name, entry) for name in self.indexes}
+        return {self.index_keys(name, index, entry) for name, index in self.field_indexes.items()}
 
     # -- the change log --------------------------------------------------------------------------------------------
 

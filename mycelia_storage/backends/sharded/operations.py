@@ -17,6 +17,7 @@ from ...contract import (
     EntryList,
     Keys,
     NamespaceInfo,
+    SearchHits,
     Status,
     StorageBackend,
     batch_pairs,
@@ -26,6 +27,7 @@ from ...errors import InvalidNamespace, StorageBusy, StorageError, TransactionEr
 from ...filters import FilterInput, SortInput
 from ...indexes import Index
 from ...names import DEFAULT_NAMESPACE, Namespace, check_namespace
+from ...similarity import VectorInput
 from . import changes, ledger, merging
 from .cursors import decode
 from .ledger import RESERVED
@@ -288,6 +290,37 @@ class ShardedOperations(StorageBackend):
 
     def list_indexes(self, namespace: Namespace) -> dict[str, Index]:
         return self._read(namespace, lambda shard: shard.list_indexes(namespace))
+
+    def search_text(
+        self,
+        text: str,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        limit: int = 10,
+        filter: FilterInput | None = None,
+        index: str | None = None,
+    ) -> SearchHits:
+        return self._read(
+            namespace,
+            lambda shard: shard.search_text(text, namespace=namespace, limit=limit, filter=filter, index=index),
+        )
+
+    def search_vectors(
+        self,
+        vector: VectorInput,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        limit: int = 10,
+        filter: FilterInput | None = None,
+        exact: bool | None = None,
+        index: str | None = None,
+    ) -> SearchHits:
+        return self._read(
+            namespace,
+            lambda shard: shard.search_vectors(
+                vector, namespace=namespace, limit=limit, filter=filter, exact=exact, index=index
+            ),
+        )
 
     # -- changes and care ------------------------------------------------------------------------------------------
 
