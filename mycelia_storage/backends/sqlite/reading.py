@@ -60,7 +60,7 @@ _LIVE: Final = "(expires_at IS NULL OR expires_at > ?)"
 LIST_NAMESPACES: Final = "SELECT name FROM storage_namespaces ORDER BY name"
 LIST_NAMESPACES_BELOW: Final = """SELECT name FROM storage_namespaces
 WHERE name = ?1 OR (name > ?1 || '/' AND name < ?1 || '0') ORDER BY name"""
-GET_NAMESPACE: Final = "SELECT name, metadata, created_at, track_changes FROM storage_namespaces WHERE name = ?"
+GET_NAMESPACE: Final = "SELECT name, metadata, created_at, track_changes & 1 FROM storage_namespaces WHERE name = ?"
 LIST_INDEXES: Final = "SELECT name, declaration FROM storage_indexes WHERE namespace = ? ORDER BY name"
 
 _FIRST_PAGE: Final = 64
