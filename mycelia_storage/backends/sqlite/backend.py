@@ -187,6 +187,23 @@ class SQLiteStorageBackend(SQLiteReads):
     def _rows(self, sql: str, parameters: tuple[Any, ...]) -> Rows:
         return self._read(sql, parameters, apsw.Cursor.fetchall)
 
+    def _at_one_moment(self, work: Callable[[Callable[[str, tuple[Any, ...]], Rows]], T]) -> T:
+        for last_try in (False, True):
+            cursor = getattr(self._local, "cursor", None) or self._open_reader()
+            try:
+                cursor.execute("BEGIN")
+                try:
+                    return work(lambda sql, parameters: cursor.execute(sql, parameters).fetchall())
+                finally:
+                    cursor.execute("COMMIT")
+            except _CLOSED_UNDER_US as error:
+                if last_try or self._closed:
+                    raise StorageClosed("the storage is closed") from error
+                self._local = threading.local()
+            except (apsw.Error, UnicodeDecodeError) as error:
+                raise translate(error, connection=cursor.connection) from error
+        raise AssertionError
+
     def _column(self, sql: str, parameters: tuple[Any, ...]) -> Values:
         # ``get`` flattens: nothing, the one value, or a sequence of the values.
         values = self._read(sql, parameters, _flat)

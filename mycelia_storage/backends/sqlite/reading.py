@@ -9,13 +9,24 @@ from __future__ import annotations
 import re
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
-from ...contract import ChangePage, Entry, EntryList, Keys, NamespaceInfo, StorageBackend, check_page
+from ...contract import (
+    ChangePage,
+    Entry,
+    EntryList,
+    Keys,
+    NamespaceInfo,
+    SearchHits,
+    StorageBackend,
+    check_limit,
+    check_page,
+    check_text,
+)
 from ...errors import KeyNotFound, StorageCorrupt
 from ...filters import FilterInput, SortInput, match, parse_filter, parse_sort
 from ...indexes import Index, index_from_json
@@ -25,6 +36,7 @@ from ...values import decode_metadata, decode_value
 from . import change_log
 from .filter_sql import compile_query
 
+T = TypeVar("T")
 Row = tuple[Any, ...]
 Rows = list[Row]
 Values = list[Any]
@@ -322,6 +334,25 @@ class SQLiteReads(StorageBackend):
             return int(self._rows(sql, parameters)[0][0])
         sql = f"SELECT {_ENTRY_COLUMNS} FROM storage_entries WHERE {compiled.where_sql} AND {_LIVE}"
         return sum(match(condition, to_entry(name, row)) for row in self._stream(sql, parameters))
+
+    @abstractmethod
+    def _at_one_moment(self, work: Callable[[Callable[[str, tuple[Any, ...]], Rows]], T]) -> T:
+        """Call ``work`` with a ``_rows`` whose statements all see one state."""
+
+    def search_text(
+        self,
+        text: str,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        limit: int = 10,
+        filter: FilterInput | None = None,
+        index: str | None = None,
+    ) -> SearchHits:
+        from .text_search import search
+
+        name, condition, query = check_namespace(namespace), parse_filter(filter), check_text(text)
+        check_limit(limit)
+        return self._at_one_moment(lambda rows: search(rows, query, name, limit, condition, index))
 
     def list_namespaces(self, *, prefix: Namespace | None = None) -> Keys:
         if prefix is None:

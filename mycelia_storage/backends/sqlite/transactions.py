@@ -195,6 +195,10 @@ class SQLiteTransaction(SQLiteReads, Transaction):
             except (apsw.Error, UnicodeDecodeError) as error:
                 raise session.failed(error) from error
 
+    def _at_one_moment(self, work: Callable[[Callable[[str, tuple[Any, ...]], Rows]], T]) -> T:
+        with self._session.mutex:
+            return work(self._rows)
+
     def _stream(self, sql: str, parameters: tuple[Any, ...]) -> Iterator[Row]:
         session = self._session
         with session.mutex:
