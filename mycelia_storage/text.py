@@ -49,6 +49,7 @@ _MARKS: Final = (
     "\u0eb4-\u0ebc\u0ec8-\u0ece\u0f71-\u0f84\u102b-\u103e\u1056-\u1059\u17b4-\u17d3"
 )
 _WORD: Final = re.compile(f"[{_SINGLE}]|(?:(?![{_SINGLE}])[^\\W_]|[{_MARKS}])+")
+_ASCII_WORD: Final = re.compile("[0-9a-z]+")
 _ACCENTS: Final = re.compile("[\u0300-\u036f]")
 
 ENGLISH_STOP_WORDS: Final = frozenset(
@@ -72,11 +73,11 @@ class Occurrences(NamedTuple):
 def words(text: str) -> list[str]:
     """The words of a text, folded, in order."""
     if text.isascii():
-        folded = text.lower()
+        found = _ASCII_WORD.findall(text.lower())
     else:
         folded = _ACCENTS.sub("", unicodedata.normalize("NFKD", text)).casefold()
-        folded = unicodedata.normalize("NFC", folded)
-    return [word[:LONGEST_WORD] for word in _WORD.findall(folded)]
+        found = _WORD.findall(unicodedata.normalize("NFC", folded))
+    return [word[:LONGEST_WORD] for word in found]
 
 
 def terms(text: str, language: str | None) -> list[str]:

@@ -94,49 +94,60 @@ def _kind(first: int, records: Sequence[tuple[int, float, int]]) -> int:
 def change(block: Block, changes: Sequence[Change]) -> list[Block]:
     """What a block becomes, in blocks, by changes in order of id; nothing where no posting is left."""
     first, kind, data = block
-    width, layout = WIDTHS[kind], LAYOUTS[kind]
-    last = layout.unpack_from(data, len(data) - width)[0] + first
-    if changes[0][0] > last:
-        added = [(id, *posting) for id, posting in changes if posting is not None]
-        fitting = all([_fits(kind, id - first, tf, length) for id, tf, length in added])
-        if fitting and len(data) + width * len(added) <= LARGEST:
-            more = [layout.pack(id - first, int(tf) if _WHOLE[kind] else tf, length) for id, tf, length in added]
-            return [Block(first, kind, data + b"".join(more))]
-        if fitting or len(data) // width >= _FEW:
-            # The block is full, or full enough to stay as it is: the next begins.
-            room = (LARGEST - len(data)) // width if fitting else 0
-            more = [layout.pack(id - first, int(tf) if _WHOLE[kind] else tf, length) for id, tf, length in added[:room]]
-            rest = added[room:]
-            return [Block(first, kind, data + b"".join(more)), *(encode(rest[0][0], rest) if rest else ())]
-        return list(encode(first, [*postings(block), *added]))
-    for id, posting in changes:
+    width, layout, whole = WIDTHS[kind], LAYOUTS[kind], _WHOLE[kind]
+    if changes and changes[0][0] - first > layout.unpack_from(data, len(data) - width)[0]:
+        return _longer(block, [(id, *posting) for id, posting in changes if posting is not None])
+    for number, (id, posting) in enumerate(changes):
         delta = id - first
         place, there = _find(layout, width, data, delta)
         if posting is None:
             data = data[:place] + data[place + width :] if there else data
             continue
         tf, length = posting
-        if not _fits(kind, delta, tf, length) or len(data) + width > LARGEST:
-            return _renewed(block, changes)
-        record = layout.pack(delta, int(tf) if _WHOLE[kind] else tf, length)
+        if not _fits(kind, delta, tf, length):
+            return _renewed(Block(first, kind, data), changes[number:])
+        if not there and len(data) + width > LARGEST:
+            half = len(data) // width // 2 * width
+            left, right = Block(first, kind, data[:half]), _rebased(Block(first, kind, data[half:]))
+            stay = number
+            while stay < len(changes) and changes[stay][0] < right.first:
+                stay += 1
+            return [*change(left, changes[number:stay]), *change(right, changes[stay:])]
+        record = layout.pack(delta, int(tf) if whole else tf, length)
         data = data[:place] + record + data[place + width * there :]
     return [Block(first, kind, data)] if data else []
 
 
+def _longer(block: Block, added: list[tuple[int, float, int]]) -> list[Block]:
+    """A block with records that come after all it has. What it has no room for begins the next."""
+    first, kind, data = block
+    width, whole, pack = WIDTHS[kind], _WHOLE[kind], LAYOUTS[kind].pack
+    room = (LARGEST - len(data)) // width
+    fitting = 0
+    for id, tf, length in added[:room]:
+        if not _fits(kind, id - first, tf, length):
+            if len(data) // width + fitting < _FEW:
+                return list(encode(first, [*postings(block), *added]))
+            break
+        fitting += 1
+    data += b"".join([pack(id - first, int(tf) if whole else tf, length) for id, tf, length in added[:fitting]])
+    rest = added[fitting:]
+    return [Block(first, kind, data), *(encode(rest[0][0], rest) if rest else ())]
+
+
+def _rebased(block: Block) -> Block:
+    """The same records in a block that begins at the first of them."""
+    layout, by = LAYOUTS[block.kind], LAYOUTS[block.kind].unpack_from(block.data)[0]
+    pack = layout.pack
+    data = b"".join([pack(delta - by, tf, length) for delta, tf, length in layout.iter_unpack(block.data)])
+    return Block(block.first + by, block.kind, data)
+
+
 def _renewed(block: Block, changes: Sequence[Change]) -> list[Block]:
-    """The same by way of all records; a block too large becomes several of one size."""
+    """The same as :func:`change`, with a layout that holds what the block's does not."""
     held: dict[int, Posting | None] = {id: (tf, length) for id, tf, length in postings(block)}
     held.update(changes)
-    records = [(id, *posting) for id, posting in sorted(held.items()) if posting is not None]
-    if len(records) * WIDTHS[block.kind] <= LARGEST:
-        return list(encode(block.first, records))
-    parts = -(-len(records) * WIDTHS[block.kind] // LARGEST)
-    size = -(-len(records) // parts)
-    found: list[Block] = []
-    for at in range(0, len(records), size):
-        part = records[at : at + size]
-        found += encode(part[0][0] if at else block.first, part)
-    return found
+    return list(encode(block.first, [(id, *posting) for id, posting in sorted(held.items()) if posting is not None]))
 
 
 def _fits(kind: int, delta: int, tf: float, length: int) -> bool:

@@ -6,6 +6,7 @@ A write changes the blocks of the terms that it adds to or takes from its entrie
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Final
@@ -42,7 +43,7 @@ _TERMS_A_STATEMENT: Final = 500
 #: Postings that are put in order in memory while an index is built.
 _POSTINGS_A_RUN: Final = 2_000_000
 
-Changes = dict[str, list[Change]]
+Changes = defaultdict[str, list[Change]]
 
 
 class TextKeeper(Keeper):
@@ -60,7 +61,8 @@ class TextKeeper(Keeper):
         before = {row.id: row for row in old}
         pairs: list[tuple[StoredRow | None, StoredRow | None]] = [(before.pop(row.id, None), row) for row in new]
         pairs += [(row, None) for row in before.values()]
-        changes: Changes = {}
+        pairs.sort(key=_id)
+        changes: Changes = defaultdict(list)
         entries = length = 0
         for was, row in pairs:
             held = None if was is None else self._fields(was)
@@ -74,7 +76,7 @@ class TextKeeper(Keeper):
                 continue
             entries += (now.length > 0) - (then.length > 0)
             length += now.length - then.length
-            _compare((row or was).id, then, now, changes)  # type: ignore[union-attr]
+            _compare(_id((was, row)), then, now, changes)
         self._apply(changes)
         if changes:
             self.run(_COUNT, (self.number, entries, length))
@@ -89,16 +91,23 @@ class TextKeeper(Keeper):
         return [(path.read(entry), weight) for path, weight in fields_of(self.index)]
 
     def _apply(self, changes: Changes) -> None:
+        """Change the blocks; the changes of each term are in order of id."""
         terms = sorted(changes)
+        low = min([each[0][0] for each in changes.values()], default=0)
+        high = max([each[-1][0] for each in changes.values()], default=0)
         for at in range(0, len(terms), _TERMS_A_STATEMENT):
             part = terms[at : at + _TERMS_A_STATEMENT]
-            ids = [id for term in part for id, _ in changes[term]]
             found: dict[str, list[Block]] = {}
             wanted = orjson.dumps(part).decode()
-            for term, *block in self.run(_FIND, (self.number, wanted, min(ids), max(ids))):
+            for term, *block in self.run(_FIND, (self.number, wanted, low, high)):
                 found.setdefault(term, []).append(Block(*block))
             for term in part:
-                self._change_term(term, sorted(changes[term]) if len(changes[term]) > 1 else changes[term], found.get(term, []))
+                self._change_term(term, changes[term], found.get(term, []))
+
+    def _apply_sorted(self, changes: Changes) -> None:
+        for each in changes.values():
+            each.sort()
+        self._apply(changes)
 
     def _change_term(self, term: str, changes: list[Change], blocks: list[Block]) -> None:
         firsts = [block.first for block in blocks]
@@ -131,7 +140,7 @@ class TextKeeper(Keeper):
 
     def build(self) -> None:
         self.run(BEGIN, (self.number,))
-        changes: Changes = {}
+        changes: Changes = defaultdict(list)
         waiting = entries = length = 0
         after = ""
         while rows := self.run(_PAGE, (self.namespace, after)):
@@ -142,9 +151,9 @@ class TextKeeper(Keeper):
                 _compare(row.id, _NOTHING, now, changes)
             after = rows[-1][1]
             if waiting > _POSTINGS_A_RUN:
-                self._apply(changes)
-                changes, waiting = {}, 0
-        self._apply(changes)
+                self._apply_sorted(changes)
+                changes, waiting = defaultdict(list), 0
+        self._apply_sorted(changes)
         self.run(_COUNT, (self.number, entries, length))
 
     def emptied(self) -> None:
@@ -197,15 +206,26 @@ def fields_of(index: TextIndex) -> tuple[tuple[FieldPath, float], ...]:
     return tuple((parse_path(path), weight) for path, weight in index.fields)
 
 
+def _id(pair: tuple[StoredRow | None, StoredRow | None]) -> int:
+    row = pair[0] or pair[1]
+    assert row is not None
+    return row.id
+
+
 def _compare(id: int, then: Occurrences, now: Occurrences, changes: Changes) -> None:
     """Note what leads from one to the other."""
-    for term in then.terms:
-        if term not in now.terms:
-            changes.setdefault(term, []).append((id, None))
-    length = now.length
+    length, before = now.length, then.terms
+    if before:
+        for term in before:
+            if term not in now.terms:
+                changes[term].append((id, None))
+        if length == then.length:
+            for term, tf in now.terms.items():
+                if before.get(term) != tf:
+                    changes[term].append((id, (tf, length)))
+            return
     for term, tf in now.terms.items():
-        if length != then.length or then.terms.get(term) != tf:
-            changes.setdefault(term, []).append((id, (tf, length)))
+        changes[term].append((id, (tf, length)))
 
 
 def _digest(term: str, id: int, tf: float, length: int) -> int:
