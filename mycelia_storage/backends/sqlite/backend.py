@@ -188,19 +188,27 @@ class SQLiteStorageBackend(SQLiteReads):
         return self._read(sql, parameters, apsw.Cursor.fetchall)
 
     def _at_one_moment(self, work: Callable[[Callable[[str, tuple[Any, ...]], Rows]], T]) -> T:
+        def rows(sql: str, parameters: tuple[Any, ...]) -> Rows:
+            try:
+                return cursor.execute(sql, parameters).fetchall()
+            except _CLOSED_UNDER_US:
+                raise
+            except (apsw.Error, UnicodeDecodeError) as error:
+                raise translate(error, connection=cursor.connection) from error
+
         for last_try in (False, True):
             cursor = getattr(self._local, "cursor", None) or self._open_reader()
             try:
                 cursor.execute("BEGIN")
                 try:
-                    return work(lambda sql, parameters: cursor.execute(sql, parameters).fetchall())
+                    return work(rows)
                 finally:
                     cursor.execute("COMMIT")
             except _CLOSED_UNDER_US as error:
                 if last_try or self._closed:
                     raise StorageClosed("the storage is closed") from error
                 self._local = threading.local()
-            except (apsw.Error, UnicodeDecodeError) as error:
+            except apsw.Error as error:
                 raise translate(error, connection=cursor.connection) from error
         raise AssertionError
 
@@ -579,7 +587,7 @@ class SQLiteStorageBackend(SQLiteReads):
         return care.status(self, self._rows)
 
     def check(self) -> CheckReport:
-        return care.check(self, self._rows)
+        return self._at_one_moment(lambda rows: care.check(self, rows))
 
     def backup(
         self, path: str | Path, *, overwrite: bool = False, progress: Callable[[int, int], None] | None = None

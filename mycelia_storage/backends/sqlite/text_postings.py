@@ -16,7 +16,7 @@ import orjson
 from ...contract import Entry
 from ...field_paths import FieldPath, parse_path
 from ...indexes import TextIndex
-from ...text import Occurrences, occurrences
+from ...text import Occurrences, occurrences, to_float32
 from ...values import decode_metadata, decode_value
 from .search_upkeep import Keeper, Run, StoredRow
 from .text_blocks import Block, Change, base_of, change, disorder, encode, postings
@@ -229,5 +229,4 @@ def _compare(id: int, then: Occurrences, now: Occurrences, changes: Changes) -> 
 
 
 def _digest(term: str, id: int, tf: float, length: int) -> int:
-    # As much of tf as a float32 tells for certain.
-    return hash((term, id, round(tf * 1_024), length))
+    return hash((term, id, to_float32(tf), length))

@@ -68,16 +68,17 @@ def search(
         return SearchHits((), method="postings", entries=entries, candidates=0)
     candidates = _Candidates(*_score(run, number, query, entries, length))
     seen = len(candidates)
-    lookup = _Lookup(run, namespace, condition)
+    lookup = _Lookup(run, namespace, condition, " ".join(sorted(sql_name for _, _, sql_name in rows)))
     found = lookup.best(*candidates.take(limit), limit)
-    if len(found) < limit and condition is not None and len(candidates) > _MANY:
-        matching = lookup.all_matching()
-        if matching is not None:
-            candidates.keep(matching)
-    size = max(_FIRST_CHUNK, limit)
+    size, asked = max(_FIRST_CHUNK, limit), condition is None
     while len(found) < limit and len(candidates):
         found += lookup.best(*candidates.take(size), limit - len(found))
         size = min(4 * size, _LARGEST_CHUNK)
+        if not asked and len(found) < limit and len(candidates) > _MANY:
+            asked = True
+            matching = lookup.all_matching()
+            if matching is not None:
+                candidates.keep(matching)
     hits = (SearchHit(entry.key, score, entry) for score, entry in found)
     return SearchHits(hits, method="postings", entries=entries, candidates=seen)
 
@@ -160,10 +161,11 @@ class _Candidates:
 class _Lookup:
     """The entries of candidates, as far as they are live and match a filter."""
 
-    def __init__(self, run: Run, namespace: str, condition: Filter | None) -> None:
+    def __init__(self, run: Run, namespace: str, condition: Filter | None, indexes: str) -> None:
         self._run = run
         self._namespace = namespace
         self._condition = condition
+        self._indexes = indexes
         self._now = now_ms()
         self._exact = True
         self._where, self._parameters = "namespace = ?", (namespace,)
@@ -196,7 +198,8 @@ class _Lookup:
         import numpy
 
         sql, parameters = _MATCHING + self._where, (self._now, *self._parameters)
-        plan = self._run("EXPLAIN QUERY PLAN " + sql, parameters)
+        # A cached explanation is not made anew when indexes come and go; the comment makes it another statement.
+        plan = self._run(f"EXPLAIN QUERY PLAN /* {self._indexes} */ {sql}", parameters)
         if not any("mycelia_ix_" in row[3] for row in plan):
             return None
         return numpy.array([id for (id,) in self._run(sql, parameters)], numpy.int64)

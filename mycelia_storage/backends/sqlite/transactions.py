@@ -328,4 +328,4 @@ class SQLiteTransaction(SQLiteReads, Transaction):
         return care.status(self._storage, self._rows)
 
     def check(self) -> CheckReport:
-        return care.check(self._storage, self._rows)
+        return self._at_one_moment(lambda rows: care.check(self._storage, rows))
