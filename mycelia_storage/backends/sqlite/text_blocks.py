@@ -24,15 +24,13 @@ _FEW: Final = 32
 
 _FORMATS: Final = [d + t + n for d in "HI" for t in "Bf" for n in "BHI"]
 LAYOUTS: Final = [Struct("<" + layout) for layout in _FORMATS]
+_NUMPY: Final = {"B": "u1", "H": "<u2", "I": "<u4", "f": "<f4"}
 #: The same for numpy.
-FIELDS: Final = [
-    [("id", "<u2" if d == "H" else "<u4"), ("tf", "u1" if t == "B" else "<f4"), ("length", {"B": "u1", "H": "<u2"}.get(n, "<u4"))]
-    for d, t, n in _FORMATS
-]
+FIELDS: Final = [[("id", _NUMPY[d]), ("tf", _NUMPY[t]), ("length", _NUMPY[n])] for d, t, n in _FORMATS]
 WIDTHS: Final = [layout.size for layout in LAYOUTS]
 _SPANS: Final = [0xFFFF if d == "H" else 0xFFFFFFFF for d, _, _ in _FORMATS]
 _WHOLE: Final = [t == "B" for _, t, _ in _FORMATS]
-_LENGTHS: Final = [{"B": 0xFF, "H": 0xFFFF}.get(n, 0xFFFFFFFF) for _, _, n in _FORMATS]
+_LENGTHS: Final = [{"B": 0xFF, "H": 0xFFFF, "I": 0xFFFFFFFF}[n] for _, _, n in _FORMATS]
 
 #: What is kept of a term in an entry: tf and the entry's length. None in a change: nothing any more.
 Posting = tuple[float, int]
@@ -87,7 +85,7 @@ def encode(first: int, records: Sequence[tuple[int, float, int]]) -> Iterator[Bl
 def _kind(first: int, records: Sequence[tuple[int, float, int]]) -> int:
     wide = records[-1][0] - first > 0xFFFF
     longest = max([length for _, _, length in records])
-    whole = all([tf <= 0xFF and tf == int(tf) for _, tf, _ in records])
+    whole = all(tf <= 0xFF and tf == int(tf) for _, tf, _ in records)
     return 6 * wide + 3 * (not whole) + (longest > 0xFF) + (longest > 0xFFFF)
 
 
@@ -151,11 +149,7 @@ def _renewed(block: Block, changes: Sequence[Change]) -> list[Block]:
 
 
 def _fits(kind: int, delta: int, tf: float, length: int) -> bool:
-    return (
-        delta <= _SPANS[kind]
-        and length <= _LENGTHS[kind]
-        and (not _WHOLE[kind] or (tf <= 0xFF and tf == int(tf)))
-    )
+    return delta <= _SPANS[kind] and length <= _LENGTHS[kind] and (not _WHOLE[kind] or (tf <= 0xFF and tf == int(tf)))
 
 
 def _find(layout: Struct, width: int, data: bytes, delta: int) -> tuple[int, bool]:

@@ -35,8 +35,10 @@ WHERE index_number = ?1 AND term = wanted.value AND first <= ?3), ?3)"""
 _PUT: Final = """INSERT INTO storage_text_postings (index_number, term, first, kind, data) VALUES (?1, ?2, ?3, ?4, ?5)
 ON CONFLICT (index_number, term, first) DO UPDATE SET kind = ?4, data = ?5"""
 _REMOVE: Final = "DELETE FROM storage_text_postings WHERE index_number = ? AND term = ? AND first = ?"
-_PAGE: Final = "SELECT id, key, value, metadata FROM storage_entries WHERE namespace = ?1 AND key > ?2 ORDER BY key LIMIT 1000"
-_ALL: Final = "SELECT term, first, kind, data FROM storage_text_postings WHERE index_number = ?1 AND (term, first) > (?2, ?3) ORDER BY term, first LIMIT 1000"
+_PAGE: Final = """SELECT id, key, value, metadata FROM storage_entries
+WHERE namespace = ?1 AND key > ?2 ORDER BY key LIMIT 1000"""
+_ALL: Final = """SELECT term, first, kind, data FROM storage_text_postings
+WHERE index_number = ?1 AND (term, first) > (?2, ?3) ORDER BY term, first LIMIT 1000"""
 
 _NOTHING: Final = Occurrences({}, 0)
 _TERMS_A_STATEMENT: Final = 500

@@ -1,7 +1,7 @@
 """Text search over the postings that :mod:`.text_postings` keeps: every statement of a search sees one state.
 
-All entries that hold a term of the query are scored at once; then the best are looked up, and those that have expired or
-do not match the filter make room for the next best.
+All entries that hold a term of the query are scored at once; then the best are looked up, and those that have expired
+or do not match the filter make room for the next best.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ CROSS JOIN storage_text_postings AS p ON p.index_number = ?1 AND p.term = wanted
 
 _COLUMNS: Final = "key, value, metadata, version, created_at, updated_at, expires_at"
 # NOT INDEXED leaves the rows to be found by id, which no other condition can better.
-_ENTRIES: Final = f"""SELECT id, {_COLUMNS} FROM storage_entries NOT INDEXED WHERE id IN (SELECT value FROM json_each(?))
-AND (expires_at IS NULL OR expires_at > ?) AND """
+_ENTRIES: Final = f"""SELECT id, {_COLUMNS} FROM storage_entries NOT INDEXED
+WHERE id IN (SELECT value FROM json_each(?)) AND (expires_at IS NULL OR expires_at > ?) AND """
 _KEYS: Final = _ENTRIES.replace(_COLUMNS, "key")
 _MATCHING: Final = "SELECT id FROM storage_entries WHERE (expires_at IS NULL OR expires_at > ?) AND "
 
@@ -54,9 +54,7 @@ _DENSE: Final = 1_000_000
 _MANY: Final = 1_000
 
 
-def search(
-    run: Run, text: str, namespace: str, limit: int, condition: Filter | None, wanted: str | None
-) -> SearchHits:
+def search(run: Run, text: str, namespace: str, limit: int, condition: Filter | None, wanted: str | None) -> SearchHits:
     """``search_text``; ``wanted`` names the index. All that ``run`` runs must see one state. Raises IndexNotFound."""
     rows = run(INDEXES, (namespace,))
     declared = {name: read_declaration(declaration) for name, declaration, _ in rows}

@@ -46,7 +46,7 @@ from .filter_sql import create_index_sql
 from .reading import now_ms
 from .search_upkeep import SEARCHED, TRACKED, SearchUpkeep, Touched, is_searched, read_declaration
 
-_CHUNK_ITEMS: Final = 1_000
+_CHUNK_ITEMS: Final = 4_000
 _CHUNK_CHARS: Final = 4_000_000
 _PRUNE_EVERY: Final = 1_000
 
