@@ -22,8 +22,8 @@ LARGEST: Final = 900
 #: A block of fewer postings takes wider ids rather than ending where two bytes do.
 _FEW: Final = 32
 
-_FORMATS: Final = [d + t + n for d in "HI" for t in "Bf" for n in "BHI"]
-LAYOUTS: Final = [Struct("<" + layout) for layout in _FORMATS]
+_FORMATS: Final = [(d, t, n) for d in "HI" for t in "Bf" for n in "BHI"]
+LAYOUTS: Final = [Struct("<" + d + t + n) for d, t, n in _FORMATS]
 _NUMPY: Final = {"B": "u1", "H": "<u2", "I": "<u4", "f": "<f4"}
 #: The same for numpy.
 FIELDS: Final = [[("id", _NUMPY[d]), ("tf", _NUMPY[t]), ("length", _NUMPY[n])] for d, t, n in _FORMATS]

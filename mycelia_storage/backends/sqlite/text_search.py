@@ -15,9 +15,8 @@ from ...contract import Entry, SearchHit, SearchHits, pick_index
 from ...filters import Filter, Sort, match
 from ...indexes import TextIndex
 from ...text import K1, MOST_TERMS, B, idf, query_terms, rarest
-from .change_log import Rows
 from .filter_sql import compile_query
-from .reading import now_ms, to_entries
+from .reading import Rows, now_ms, to_entries
 from .search_upkeep import INDEXES, number_of, read_declaration
 from .text_blocks import FIELDS, WIDTHS
 from .text_postings import STATISTICS
