@@ -10,8 +10,9 @@ import re
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import orjson
 
@@ -36,7 +37,6 @@ from ...values import decode_metadata, decode_value
 from . import change_log
 from .filter_sql import compile_query
 
-T = TypeVar("T")
 Row = tuple[Any, ...]
 Rows = list[Row]
 Values = list[Any]
@@ -155,6 +155,10 @@ class SQLiteReads(StorageBackend):
     @abstractmethod
     def _stream(self, sql: str, parameters: tuple[Any, ...]) -> Iterator[Row]:
         """The rows one by one. The caller draws them to the end or closes the iterator before anything else runs."""
+
+    @abstractmethod
+    def _one_state(self) -> AbstractContextManager[Callable[[str, tuple[Any, ...]], Rows]]:
+        """Runs statements that all see one state: a function like :meth:`_rows`, for the calling thread."""
 
     def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
         for value, expires_at in self._rows(GET, (check_namespace(namespace), check_key(key))):
@@ -335,10 +339,6 @@ class SQLiteReads(StorageBackend):
         sql = f"SELECT {_ENTRY_COLUMNS} FROM storage_entries WHERE {compiled.where_sql} AND {_LIVE}"
         return sum(match(condition, to_entry(name, row)) for row in self._stream(sql, parameters))
 
-    @abstractmethod
-    def _at_one_moment(self, work: Callable[[Callable[[str, tuple[Any, ...]], Rows]], T]) -> T:
-        """Call ``work`` with a ``_rows`` whose statements all see one state."""
-
     def search_text(
         self,
         text: str,
@@ -352,7 +352,8 @@ class SQLiteReads(StorageBackend):
 
         name, condition, query = check_namespace(namespace), parse_filter(filter), check_text(text)
         check_limit(limit)
-        return self._at_one_moment(lambda rows: search(rows, query, name, limit, condition, index))
+        with self._one_state() as rows:
+            return search(rows, query, name, limit, condition, index)
 
     def list_namespaces(self, *, prefix: Namespace | None = None) -> Keys:
         if prefix is None:
