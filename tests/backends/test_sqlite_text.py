@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,6 +22,7 @@ from mycelia_storage.backends.sqlite.text_blocks import (
     postings,
 )
 from mycelia_storage.contract import SearchHits, StorageBackend
+from mycelia_storage.errors import StorageCorrupt
 from mycelia_storage.filters import FilterInput, where
 from mycelia_storage.indexes import FieldIndex, TextIndex
 from mycelia_storage.testing.texts import WORDS
@@ -212,6 +214,30 @@ def test_check_finds_what_does_not_agree(storage: SQLiteStorageBackend, fault: s
     storage.drop_index("t", "text:text,title")
     storage.create_index("t", INDEX)
     assert storage.check().ok
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "UPDATE storage_text_postings SET kind = 17",
+        "UPDATE storage_text_postings SET data = CAST(data || x'00' AS BLOB)",
+        "UPDATE storage_text_postings SET data = x''",
+        "DELETE FROM storage_text_indexes",
+    ],
+)
+def test_a_damaged_index_is_named_and_can_be_made_anew(storage: SQLiteStorageBackend, fault: str) -> None:
+    storage.create_index("t", INDEX)
+    storage.set_many(texts(Random(SEED), 60), namespace="t")
+    storage._writer_connection.execute(fault)  # type: ignore[union-attr]
+    with suppress(StorageCorrupt):  # whatever is left of it, nothing but this
+        storage.search_text("garden", namespace="t")
+    with suppress(StorageCorrupt):
+        storage.set("k00001", {"text": "garden spore raven"}, namespace="t")
+    assert "'text:text,title' of namespace 't'" in " ".join(storage.check().problems)
+    storage.drop_index("t", "text:text,title")
+    storage.create_index("t", INDEX)
+    assert storage.check().ok
+    assert_as_defined(storage, "garden spore")
 
 
 # -- search ------------------------------------------------------------------------------------------------------------

@@ -9,11 +9,13 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from struct import error as StructError  # noqa: N812
 from typing import Any, ClassVar, Final
 
 import orjson
 
 from ...contract import Entry
+from ...errors import StorageCorrupt
 from ...field_paths import FieldPath, parse_path
 from ...indexes import TextIndex
 from ...text import Occurrences, occurrences, to_float32
@@ -128,7 +130,10 @@ class TextKeeper(Keeper):
                 if records:
                     self._put(term, encode(base_of(records[0][0]), records))
                 continue
-            left = change(blocks[place], part)
+            try:
+                left = change(blocks[place], part)
+            except (StructError, IndexError) as error:
+                raise damaged_index(self.namespace, self.name) from error
             if not left:
                 self.run(_REMOVE, (self.number, term, firsts[place]))
             else:
@@ -206,6 +211,11 @@ class TextKeeper(Keeper):
 def fields_of(index: TextIndex) -> tuple[tuple[FieldPath, float], ...]:
     """The fields of an index, parsed, with their weights."""
     return tuple((parse_path(path), weight) for path, weight in index.fields)
+
+
+def damaged_index(namespace: str, name: str) -> StorageCorrupt:
+    """The error for postings that cannot be read."""
+    return StorageCorrupt(f"what index {name!r} of namespace {namespace!r} keeps is damaged: drop and create it again")
 
 
 def _id(pair: tuple[StoredRow | None, StoredRow | None]) -> int:

@@ -19,7 +19,7 @@ from .filter_sql import compile_query
 from .reading import Rows, now_ms, to_entries
 from .search_upkeep import INDEXES, number_of, read_declaration
 from .text_blocks import FIELDS, WIDTHS
-from .text_postings import STATISTICS
+from .text_postings import STATISTICS, damaged_index
 
 if TYPE_CHECKING:
     import numpy
@@ -59,11 +59,17 @@ def search(run: Run, text: str, namespace: str, limit: int, condition: Filter | 
     declared = {name: read_declaration(declaration) for name, declaration, _ in rows}
     name, index = pick_index(declared, TextIndex, namespace, wanted)
     number = next(number_of(sql_name) for label, _, sql_name in rows if label == name)
-    entries, length = run(STATISTICS, (number,))[0]
+    statistics = run(STATISTICS, (number,))
+    if not statistics:
+        raise damaged_index(namespace, name)
+    entries, length = statistics[0]
     query = query_terms(text, index.language)
     if not (query and limit and entries):
         return SearchHits((), method="postings", entries=entries, candidates=0)
-    candidates = _Candidates(*_score(run, number, query, entries, length))
+    try:
+        candidates = _Candidates(*_score(run, number, query, entries, length))
+    except (ValueError, IndexError) as error:
+        raise damaged_index(namespace, name) from error
     seen = len(candidates)
     lookup = _Lookup(run, namespace, condition, " ".join(sorted(sql_name for _, _, sql_name in rows)))
     found = lookup.best(*candidates.take(limit), limit)
