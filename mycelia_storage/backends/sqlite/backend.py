@@ -489,6 +489,10 @@ class SQLiteStorageBackend(VectorReads):
                 entries, namespace=namespace, metadata=metadata, overwrite=overwrite, ttl=ttl, atomic=atomic
             )
 
+    def delete_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> int:
+        with self.transaction() as tx:
+            return tx.delete_many(keys, namespace=namespace)
+
     def clear(self, *, namespace: Namespace | None = None) -> int:
         name = None if namespace is None else check_namespace(namespace)
         return self._write(lambda writer: writer.clear(name))

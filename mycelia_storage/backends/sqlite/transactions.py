@@ -287,7 +287,7 @@ class SQLiteTransaction(VectorReads, Transaction):
 
     def delete_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> int:
         name = check_namespace(namespace)
-        return self._write(lambda writer: sum(writer.remove(name, check_key(key)) for key in keys), steps=True)
+        return self._write(lambda writer: writer.remove_many(name, map(check_key, keys)), steps=True)
 
     def restore(self, entries: Iterable[Entry]) -> int:
         return self._write(lambda writer: writer.restore(entries), steps=True)
