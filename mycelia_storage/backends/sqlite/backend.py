@@ -489,6 +489,10 @@ class SQLiteStorageBackend(VectorReads):
                 entries, namespace=namespace, metadata=metadata, overwrite=overwrite, ttl=ttl, atomic=atomic
             )
 
+    def delete_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> int:
+        with self.transaction() as tx:
+            return tx.delete_many(keys, namespace=namespace)
+
     def clear(self, *, namespace: Namespace | None = None) -> int:
         name = None if namespace is None else check_namespace(namespace)
         return self._write(lambda writer: writer.clear(name))
@@ -609,7 +613,8 @@ class SQLiteStorageBackend(VectorReads):
         return care.status(self, self._rows)
 
     def check(self) -> CheckReport:
-        return care.check(self, self._rows)
+        with self._one_state() as rows:
+            return care.check(self, rows)
 
     def backup(
         self, path: str | Path, *, overwrite: bool = False, progress: Callable[[int, int], None] | None = None
