@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 import orjson
 
-from ...contract import StorageError
+from ...errors import StorageError
 from ...indexes import Index, TextIndex, VectorIndex, index_from_json
 
 #: Bits of ``storage_namespaces.track_changes``.
