@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mycelia_storage.backends.sqlite import SQLiteStorageBackend
+from mycelia_storage.backends.sqlite import SQLiteStorageBackend, text_postings
 from mycelia_storage.backends.sqlite.text_blocks import (
     LARGEST,
     Block,
@@ -159,6 +159,25 @@ def test_a_write_that_leaves_the_text_alone_changes_no_posting(storage: SQLiteSt
     assert storage._rows("SELECT count(*) FROM touched", ()) == [(0,)]
     storage.set("k00003", entry.value | {"text": entry.value["text"] + " raven garden"}, namespace="t")
     assert storage._rows("SELECT count(*) > 0 FROM touched", ()) == [(1,)]
+
+
+@pytest.mark.parametrize("scattered", [0, 10**9], ids=["block by block", "in ranges"])
+def test_either_way_to_find_blocks_keeps_the_index_right(
+    storage: SQLiteStorageBackend, monkeypatch: pytest.MonkeyPatch, scattered: int
+) -> None:
+    monkeypatch.setattr(text_postings, "_SCATTERED", scattered)
+    monkeypatch.setattr(text_postings, "_POSTINGS_A_RUN", 500)
+    random = Random(SEED)
+    storage.set_many(texts(random, 800), namespace="t")
+    storage.create_index("t", INDEX)
+    assert storage.check().problems == []
+    for _ in range(4):
+        held = list(texts(random, 1_000).items())
+        storage.set_many(random.sample(held, 200), namespace="t")
+        storage.delete_many([key for key, _ in random.sample(held, 60)], namespace="t")
+        storage.set(*random.choice(held), namespace="t")
+        assert storage.check().problems == []
+        assert_as_defined(storage, "garden spore tree")
 
 
 def test_building_gives_what_writing_gives(storage: SQLiteStorageBackend) -> None:
