@@ -354,7 +354,7 @@ def test_scattered_entries_are_added_up_without_an_array(
 ) -> None:
     from mycelia_storage.backends.sqlite import text_search
 
-    monkeypatch.setattr(text_search, "_DENSE", 1)
+    monkeypatch.setattr(text_search, "_DENSE", 0)
     storage.create_index("t", INDEX)
     storage.set_many(texts(Random(SEED), 300), namespace="t")
     for name in range(40):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from struct import error as StructError  # noqa: N812
 from typing import Any, ClassVar, Final
 
@@ -16,9 +15,8 @@ import orjson
 
 from ...contract import Entry
 from ...errors import StorageCorrupt
-from ...field_paths import FieldPath, parse_path
 from ...indexes import TextIndex
-from ...text import Occurrences, occurrences, to_float32
+from ...text import Occurrences, fields_of, occurrences, to_float32
 from ...values import decode_metadata, decode_value
 from .search_upkeep import Keeper, Run, StoredRow
 from .text_blocks import Block, Change, base_of, change, disorder, encode, postings
@@ -219,12 +217,6 @@ class TextKeeper(Keeper):
         if self.run(STATISTICS, (self.number,)) != [(entries, length)]:
             found.append(f"the statistics of {where} are wrong")
         return found
-
-
-@lru_cache(maxsize=256)
-def fields_of(index: TextIndex) -> tuple[tuple[FieldPath, float], ...]:
-    """The fields of an index, parsed, with their weights."""
-    return tuple((parse_path(path), weight) for path, weight in index.fields)
 
 
 def damaged_index(namespace: str, name: str) -> StorageCorrupt:

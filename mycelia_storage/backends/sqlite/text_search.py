@@ -46,8 +46,9 @@ _MATCHING: Final = "SELECT id FROM storage_entries WHERE (expires_at IS NULL OR 
 _FIRST_CHUNK: Final = 200
 _LARGEST_CHUNK: Final = 10_000
 
-#: Scores are added up in an array from the lowest to the highest entry, unless it would be this long and nearly empty.
-_DENSE: Final = 1_000_000
+#: Scores are added up in an array from the lowest to the highest entry, up to so many places for each posting: a longer
+#: one, nearly empty, would cost more than sorting.
+_DENSE: Final = 3
 
 #: With more candidates than this left, a filter that has an index is asked for all its entries.
 _MANY: Final = 1_000
@@ -68,7 +69,7 @@ def search(run: Run, text: str, namespace: str, limit: int, condition: Filter | 
         return SearchHits((), method="postings", entries=entries, candidates=0)
     try:
         candidates = _Candidates(*_score(run, number, query, entries, length))
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, ArithmeticError) as error:
         raise damaged_index(namespace, name) from error
     seen = len(candidates)
     lookup = _Lookup(run, namespace, condition, " ".join(sorted(sql_name for _, _, sql_name in rows)))
@@ -120,7 +121,7 @@ def _score(run: Run, number: int, query: list[str], entries: int, length: int) -
     ids = all_ids[0] if len(all_ids) == 1 else numpy.concatenate(all_ids)
     parts = all_parts[0] if len(all_parts) == 1 else numpy.concatenate(all_parts)
     low = int(ids.min())
-    if int(ids.max()) - low < max(_DENSE, 8 * len(ids)):
+    if int(ids.max()) - low < _DENSE * len(ids):
         sums = numpy.bincount(ids - low, parts)
         places = numpy.flatnonzero(sums)
         return places + low, sums[places].astype(numpy.float32)
