@@ -49,6 +49,7 @@ from .connections import CLOCK_TICK, create_file, last_written, open_connection,
 from .driver_errors import translate
 from .reading import GET, GET_ENTRY, HAS, Row, Rows, Values, decode_stored, now_ms, to_entry
 from .settings import IN_MEMORY, SQLiteSettings
+from .text_search import TextReads
 from .transactions import Session, SQLiteTransaction
 from .upkeep import SQLiteUpkeep
 from .vector_search import SQLiteVectors, VectorReads
@@ -63,7 +64,7 @@ _PAGES_A_STEP = 4  # an entry, its change, the namespace
 _READS_BESIDE_A_WRITE = 50
 
 
-class SQLiteStorageBackend(VectorReads):
+class SQLiteStorageBackend(TextReads, VectorReads):
     """Storage in one SQLite file.
 
     >>> with SQLiteStorageBackend({"dbPath": ":memory:"}) as storage:

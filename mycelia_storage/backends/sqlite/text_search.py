@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from ...contract import Entry, SearchHit, SearchHits, pick_index
-from ...filters import Filter, Sort, match
+from ...contract import Entry, SearchHit, SearchHits, check_limit, check_text, pick_index
+from ...filters import Filter, FilterInput, Sort, match, parse_filter
 from ...indexes import TextIndex
+from ...names import DEFAULT_NAMESPACE, Namespace, check_namespace
 from ...text import K1, MOST_TERMS, B, idf, query_terms, rarest
 from .filter_sql import compile_query
-from .reading import Rows, now_ms, to_entries
+from .reading import Rows, SQLiteReads, now_ms, to_entries
 from .search_upkeep import INDEXES, number_of, read_declaration
 from .text_blocks import FIELDS, WIDTHS
 from .text_postings import STATISTICS, damaged_index
@@ -54,8 +55,28 @@ _DENSE: Final = 3
 _MANY: Final = 1_000
 
 
-def search(run: Run, text: str, namespace: str, limit: int, condition: Filter | None, wanted: str | None) -> SearchHits:
-    """``search_text``; ``wanted`` names the index. All that ``run`` runs must see one state. Raises IndexNotFound."""
+class TextReads(SQLiteReads):
+    """Text search of a storage, a transaction or a snapshot."""
+
+    def search_text(
+        self,
+        text: str,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        limit: int = 10,
+        filter: FilterInput | None = None,
+        index: str | None = None,
+    ) -> SearchHits:
+        name, condition, query = check_namespace(namespace), parse_filter(filter), check_text(text)
+        check_limit(limit)
+        with self._one_state() as run:
+            return _search(run, query, name, limit, condition, index)
+
+
+def _search(
+    run: Run, text: str, namespace: str, limit: int, condition: Filter | None, wanted: str | None
+) -> SearchHits:
+    """What ``search_text`` finds; ``wanted`` names the index."""
     rows = run(INDEXES, (namespace,))
     declared = {name: read_declaration(declaration) for name, declaration, _ in rows}
     name, index = pick_index(declared, TextIndex, namespace, wanted)
