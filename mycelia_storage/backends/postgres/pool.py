@@ -82,6 +82,24 @@ class Link:
                 self._execute(sql, parameters, prepare=prepare)
         return self._cursor.fetchall() if self._cursor.description is not None else []
 
+    @property
+    def affected(self) -> int:
+        """How many rows the last statement changed."""
+        return self._cursor.rowcount
+
+    def tuned_rows(self, settings: dict[str, str], sql: str, parameters: Sequence[Any]) -> list[Row]:
+        """All rows of a read, with settings of the server that end with its transaction."""
+        calls = ", ".join(f"set_config('{name}', '{text}', true)" for name, text in settings.items())
+        if self.in_transaction:
+            self.rows(f"SELECT {calls}", (), None)
+            return self.rows(sql, parameters, None)
+        with self.connection.pipeline():
+            if self.enter is not None:
+                self.connection.execute(self.enter, prepare=self.prepare)
+            self.connection.execute(f"SELECT {calls}")
+            self._execute(sql, parameters)
+        return self._cursor.fetchall()
+
     def one(self, sql: str, parameters: Sequence[Any]) -> Row | None:
         """The first row of a statement, or None."""
         if self.enter is not None:

@@ -22,6 +22,10 @@ TABLES: Final = (
     "storage_indexes",
     "storage_unique",
     "storage_state",
+    "storage_texts",
+    "storage_postings",
+    "storage_sums",
+    "storage_vectors",
 )
 
 _ROLE: Final = "SELECT current_user::text, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
