@@ -48,6 +48,9 @@ from .writing import SET, PostgresWrites
 T = TypeVar("T")
 
 _CHANNEL: Final = "SELECT 'mycelia_' || md5(%s || '/' || %s)"
+_KEPT_TABLES: Final = """SELECT c.relname FROM pg_class AS c WHERE c.relnamespace = (
+SELECT relnamespace FROM pg_class WHERE oid = (SELECT tableoid FROM {s}.storage_sums LIMIT 1))
+AND c.relname IN ('storage_texts', 'storage_postings', 'storage_vectors', 'storage_sums')"""
 _NOTIFY: Final = "SELECT {s}.storage_wake({t})"
 
 #: Seconds that a backup or a check may take.
@@ -462,6 +465,8 @@ class PostgresStorageBackend(PostgresWrites):
             return
         self._upkeep.sweep()
         self._read(lambda link: link.rows(self._place.sql("ANALYZE {s}.storage_entries"), (), False))
+        for (table,) in self._rows(_KEPT_TABLES, ()):
+            self._read(lambda link, name=table: link.rows(self._place.sql(f"ANALYZE {{s}}.{name}"), (), False))
 
     def close(self) -> None:
         if self._closed:

@@ -5,9 +5,9 @@ A graph is a partial index over the vectors of one index that are in the state `
     CREATE INDEX mycelia_ix_..._5 ON storage_vectors USING hnsw ((embedding::halfvec(384)) halfvec_ip_ops)
     WITH (m = 16, ef_construction = 200) WHERE index_id = 5 AND state = 1
 
-To put a vector into a graph takes a hundred times as long as to store it. So writers leave theirs ``LOOSE``, where every
-search compares it with its query, and upkeep moves loose vectors into the graph a few at a time: a write is cheap, and
-a search sees it at once. ``create_index`` over many vectors builds the whole graph, which takes half the time.
+To put a vector into a graph takes far longer than to store it. So writers leave theirs ``LOOSE``, where every search
+compares it with its query, and upkeep moves loose vectors into the graph a few at a time: a write is cheap, and a
+search sees it at once. ``create_index`` over many vectors builds the whole graph, which takes less time.
 
 A half has 11 bits: what the graph finds are candidates, ranked by the vectors themselves (:mod:`.vector_search`).
 """
@@ -72,7 +72,8 @@ def build(link: Link, place: Place, sql_name: str, home: str, vector: KeptVector
         f"CREATE INDEX {quote_name(sql_name)} ON {quote_name(place.schema)}.storage_vectors USING hnsw"
         f" ((embedding::{schema}.halfvec({index.dimensions})) {schema}.{operator(index)[1]})"
         f" WITH (m = {links}, ef_construction = {min(1_000, max(4, 2 * links, index.ef_construction))})"
-        f" WHERE index_id = {vector.index_id} AND state = {IN_GRAPH}; ANALYZE {quote_name(place.schema)}.storage_vectors"
+        f" WHERE index_id = {vector.index_id} AND state = {IN_GRAPH};"
+        f" ANALYZE {quote_name(place.schema)}.storage_vectors"
     )
 
 
@@ -87,16 +88,19 @@ def grow(storage: PostgresStorageBackend, go_on: Callable[[], bool]) -> None:
             continue
         if not storage._rows(_ENOUGH_LOOSE, (index_id, min(_FEW, entries // 100))):
             continue
-        order = place.sql(_MOVE)
-        while storage._with_link(lambda link, own=index_id: _move(link, order, own)):  # type: ignore[misc]
+        while _move(storage, index_id):
             if not go_on():
                 return
 
 
-def _move(link: Link, order: str, index_id: int) -> bool:
+def _move(storage: PostgresStorageBackend, index_id: int) -> bool:
     """Move some; whether there were any."""
-    link.rows(order, (index_id, index_id, _AT_ONCE), False)
-    return link.affected > 0
+
+    def move(link: Link) -> bool:
+        link.rows(storage._place.sql(_MOVE), (index_id, index_id, _AT_ONCE), False)
+        return link.affected > 0
+
+    return storage._with_link(move)
 
 
 def _begin(storage: PostgresStorageBackend, vector: KeptVector, home: str, entries: int) -> bool:

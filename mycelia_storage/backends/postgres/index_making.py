@@ -2,9 +2,9 @@
 
 A declaration is a row of ``storage_indexes``, seen and undone like any. A field index of PostgreSQL's own stands
 behind it where the role owns the tables; it serves queries, and nothing but speed depends on it. What makes an index
-unique are the prints of :mod:`.uniques`; text and vector indexes are rows too (:mod:`.keeping`), and the graph of a large
-vector index serves speed alone (:mod:`.graphs`). A dropped declaration is gone at once; PostgreSQL's index goes when upkeep
-finds a moment without readers, since DROP INDEX waits for all of them.
+unique are the prints of :mod:`.uniques`; text and vector indexes are rows too (:mod:`.keeping`), and the graph of a
+large vector index serves speed alone (:mod:`.graphs`). A dropped declaration is gone at once; PostgreSQL's index goes
+when upkeep finds a moment without readers, since DROP INDEX waits for all of them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a namespace's indexes want kept of each entry that is written, beside PostgreSQL's own: prints of unique
 indexes (:mod:`.uniques`), terms of text indexes, vectors of vector indexes (:mod:`.vector_rows`).
 
-The client works them out and sends them along with the entry; schema/postgres/0003_search.up.sql keeps them. A namespace
-without such an index is written without looking here.
+The client works them out and sends them along with the entry; schema/postgres/0003_search.up.sql keeps them. A
+namespace without such an index is written without looking here.
 """
 
 from __future__ import annotations

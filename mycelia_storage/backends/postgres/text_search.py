@@ -1,4 +1,4 @@
-"""Text search: BM25 summed in the server over the postings of the query's terms, as :mod:`mycelia_storage.text` defines.
+"""Text search: BM25 as :mod:`mycelia_storage.text` defines, summed in the server over the postings of the query's terms.
 
 One statement counts who holds each term, takes the rarest, scores every entry that holds one, and reads the best
 ``candidates``; those that have expired or do not match the filter fall out. Where too few are left, it runs again for
@@ -22,14 +22,17 @@ _FILTERED: Final = 20
 #: How many times as many a next attempt asks for.
 _GROWTH: Final = 20
 
+# Each lookup by key or number stands in a subquery that the planner leaves where it is (OFFSET 0): before it has
+# statistics it might read everything instead.
 _SEARCH: Final = f"""WITH totals AS MATERIALIZED (
   SELECT sum(entries)::float8 AS entries, sum(length)::float8 AS length FROM {{s}}.storage_sums WHERE index_id = %id%
+), counted AS MATERIALIZED (
+  SELECT w.term, (
+    SELECT count(*) FROM {{s}}.storage_postings AS p WHERE p.index_id = %id% AND p.term = w.term
+  ) AS holding FROM (SELECT u.term COLLATE "C" AS term FROM unnest(%s::text[]) AS u (term)) AS w
 ), wanted AS MATERIALIZED (
-  SELECT counted.term, ln(1 + (totals.entries - holding + 0.5::float8) / (holding + 0.5::float8)) AS weight
-  FROM totals, (
-    SELECT w.term, (SELECT count(*) FROM {{s}}.storage_postings AS p WHERE p.index_id = %id% AND p.term = w.term) AS holding
-    FROM (SELECT u.term COLLATE "C" AS term FROM unnest(%s::text[]) AS u (term)) AS w
-  ) AS counted WHERE holding > 0 ORDER BY holding, counted.term LIMIT {MOST_TERMS}
+  SELECT term, ln(1 + (totals.entries - holding + 0.5::float8) / (holding + 0.5::float8)) AS weight
+  FROM totals, counted WHERE holding > 0 ORDER BY holding, term LIMIT {MOST_TERMS}
 ), scored AS MATERIALIZED (
   SELECT p.entry, sum(wanted.weight * p.number * {K1 + 1}::float8 / (p.number + {K1}::float8 * (
     {1 - B}::float8 + {B}::float8 * p.length / (totals.length / totals.entries))))::real AS score
@@ -38,12 +41,15 @@ _SEARCH: Final = f"""WITH totals AS MATERIALIZED (
 ), top AS MATERIALIZED (
   SELECT x.key AS found_key, ranked.score AS found_score
   FROM (SELECT entry, score FROM scored ORDER BY score DESC FETCH FIRST %candidates% ROWS WITH TIES) AS ranked
-  JOIN {{s}}.storage_texts AS x ON x.index_id = %id% AND x.entry = ranked.entry
-  ORDER BY ranked.score DESC, x.key LIMIT %candidates%
+  CROSS JOIN LATERAL (
+    SELECT key FROM {{s}}.storage_texts AS t WHERE t.index_id = %id% AND t.entry = ranked.entry OFFSET 0
+  ) AS x ORDER BY ranked.score DESC, x.key LIMIT %candidates%
 )
-SELECT (SELECT count(*) FROM top), (SELECT entries::bigint FROM totals), hit.* FROM (SELECT 1) AS one LEFT JOIN LATERAL (
-  SELECT found_score, {COLUMNS} FROM top JOIN {{s}}.storage_entries ON key = found_key
-  WHERE {{live}} AND %where% ORDER BY found_score DESC, found_key LIMIT %limit%
+SELECT (SELECT count(*) FROM top), (SELECT entries::bigint FROM totals), hit.*
+FROM (SELECT 1) AS one LEFT JOIN LATERAL (
+  SELECT found_score, e.* FROM top CROSS JOIN LATERAL (
+    SELECT {COLUMNS} FROM {{s}}.storage_entries WHERE {{live}} AND %where% AND key = found_key OFFSET 0
+  ) AS e ORDER BY found_score DESC, found_key LIMIT %limit%
 ) AS hit ON true"""
 
 

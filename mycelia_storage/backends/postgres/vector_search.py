@@ -40,7 +40,8 @@ _SCAN: Final = 4_000
 _MOST_EF: Final = 1_000
 _HALF_UNIT: Final = 2.0**-24
 
-# The condition on entries stands in subqueries of its own: it names their columns without the table.
+# The condition on entries stands in subqueries of its own: it names their columns without the table. Those by key are
+# left where they are by OFFSET 0: before the planner has statistics it might read all entries instead.
 _MATCHING: Final = "SELECT key AS matching FROM {s}.storage_entries WHERE {live} AND %where%"
 _EXACT: Final = """
   SELECT v.key AS found_key, v.embedding OPERATOR(%home%.%operator%) %s::%home%.vector AS distance
@@ -55,8 +56,9 @@ _LARGE: Final = """
   SELECT v.key, NULL::float8 FROM {s}.storage_vectors AS v WHERE v.index_id = %id% AND v.state = 2"""
 _READ: Final = f"""
 SELECT (SELECT count(*) FROM found), hit.* FROM (SELECT 1) AS one LEFT JOIN LATERAL (
-  SELECT distance, {COLUMNS} FROM (SELECT * FROM found%others%) AS c
-  JOIN {{s}}.storage_entries ON key = found_key WHERE {{live}} AND %where%
+  SELECT distance, e.* FROM (SELECT * FROM found%others%) AS c CROSS JOIN LATERAL (
+    SELECT {COLUMNS} FROM {{s}}.storage_entries WHERE {{live}} AND %where% AND key = found_key OFFSET 0
+  ) AS e
 ) AS hit ON true"""
 
 
