@@ -150,6 +150,7 @@ END $$;
 
 -- Keep of an entry, which the caller has just written and so holds, what its indexes want: for each text index the
 -- length, terms and numbers, for each vector index the state and its part of the embeddings, one after the other.
+-- FOR UPDATE, as a transaction with a snapshot would see rows that another one has deleted since.
 CREATE FUNCTION storage_keep(
   p_tenant text, p_namespace text, p_key text, p_texts bigint[], p_lengths integer[], p_terms text[], p_numbers text[],
   p_vectors bigint[], p_states smallint[], p_embeddings real[]
@@ -162,7 +163,8 @@ DECLARE
   size integer := cardinality(p_embeddings) / greatest(cardinality(p_vectors), 1);
 BEGIN
   FOR i IN 1 .. cardinality(p_texts) LOOP
-    SELECT entry, length, terms, numbers INTO old FROM storage_texts WHERE index_id = p_texts[i] AND key = p_key;
+    SELECT entry, length, terms, numbers INTO old FROM storage_texts WHERE index_id = p_texts[i] AND key = p_key
+      FOR UPDATE;
     IF old.entry IS NOT NULL THEN
       IF old.terms = p_terms[i] AND old.numbers = p_numbers[i] THEN
         CONTINUE;
@@ -190,7 +192,7 @@ BEGIN
       WHERE namespace = p_namespace AND tenant = p_tenant AND key = p_key;
   END IF;
   FOR i IN 1 .. cardinality(p_vectors) LOOP
-    SELECT state INTO was FROM storage_vectors WHERE index_id = p_vectors[i] AND key = p_key;
+    SELECT state INTO was FROM storage_vectors WHERE index_id = p_vectors[i] AND key = p_key FOR UPDATE;
     INSERT INTO storage_vectors (tenant, index_id, key, state, expires_at, embedding)
       VALUES (p_tenant, p_vectors[i], p_key, p_states[i], ends, p_embeddings[(i - 1) * size + 1 : i * size])
       ON CONFLICT (index_id, key) DO UPDATE

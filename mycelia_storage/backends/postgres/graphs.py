@@ -79,7 +79,6 @@ def build(link: Link, place: Place, sql_name: str, home: str, vector: KeptVector
 
 def grow(storage: PostgresStorageBackend, go_on: Callable[[], bool]) -> None:
     """Begin graphs that are wanted and move loose vectors into them, as long as ``go_on()``. Raises our errors."""
-    place = storage._place
     for index_id, _, name, declaration, sql_name, entries, home in storage._rows(_INDEXES, ()):
         index: Any = index_from_json(orjson.loads(declaration))
         if not wanted(index, entries, storage.settings.vector_exact_up_to):

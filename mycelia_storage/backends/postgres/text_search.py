@@ -1,4 +1,4 @@
-"""Text search: BM25 as :mod:`mycelia_storage.text` defines, summed in the server over the postings of the query's terms.
+"""Text search: BM25 as :mod:`mycelia_storage.text` defines, summed in the server over postings of the query's terms.
 
 One statement counts who holds each term, takes the rarest, scores every entry that holds one, and reads the best
 ``candidates``; those that have expired or do not match the filter fall out. Where too few are left, it runs again for
