@@ -9,13 +9,25 @@ from __future__ import annotations
 import re
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any, Final
 
 import orjson
 
-from ...contract import ChangePage, Entry, EntryList, Keys, NamespaceInfo, StorageBackend, check_page
+from ...contract import (
+    ChangePage,
+    Entry,
+    EntryList,
+    Keys,
+    NamespaceInfo,
+    SearchHits,
+    StorageBackend,
+    check_limit,
+    check_page,
+    check_text,
+)
 from ...errors import KeyNotFound, StorageCorrupt
 from ...filters import FilterInput, SortInput, match, parse_filter, parse_sort
 from ...indexes import Index, index_from_json
@@ -60,7 +72,7 @@ _LIVE: Final = "(expires_at IS NULL OR expires_at > ?)"
 LIST_NAMESPACES: Final = "SELECT name FROM storage_namespaces ORDER BY name"
 LIST_NAMESPACES_BELOW: Final = """SELECT name FROM storage_namespaces
 WHERE name = ?1 OR (name > ?1 || '/' AND name < ?1 || '0') ORDER BY name"""
-GET_NAMESPACE: Final = "SELECT name, metadata, created_at, track_changes FROM storage_namespaces WHERE name = ?"
+GET_NAMESPACE: Final = "SELECT name, metadata, created_at, track_changes & 1 FROM storage_namespaces WHERE name = ?"
 LIST_INDEXES: Final = "SELECT name, declaration FROM storage_indexes WHERE namespace = ? ORDER BY name"
 
 _FIRST_PAGE: Final = 64
@@ -143,6 +155,10 @@ class SQLiteReads(StorageBackend):
     @abstractmethod
     def _stream(self, sql: str, parameters: tuple[Any, ...]) -> Iterator[Row]:
         """The rows one by one. The caller draws them to the end or closes the iterator before anything else runs."""
+
+    @abstractmethod
+    def _one_state(self) -> AbstractContextManager[Callable[[str, tuple[Any, ...]], Rows]]:
+        """Runs statements that all see one state: a function like :meth:`_rows`, for the calling thread."""
 
     def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
         for value, expires_at in self._rows(GET, (check_namespace(namespace), check_key(key))):
@@ -322,6 +338,22 @@ class SQLiteReads(StorageBackend):
             return int(self._rows(sql, parameters)[0][0])
         sql = f"SELECT {_ENTRY_COLUMNS} FROM storage_entries WHERE {compiled.where_sql} AND {_LIVE}"
         return sum(match(condition, to_entry(name, row)) for row in self._stream(sql, parameters))
+
+    def search_text(
+        self,
+        text: str,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        limit: int = 10,
+        filter: FilterInput | None = None,
+        index: str | None = None,
+    ) -> SearchHits:
+        from .text_search import search
+
+        name, condition, query = check_namespace(namespace), parse_filter(filter), check_text(text)
+        check_limit(limit)
+        with self._one_state() as rows:
+            return search(rows, query, name, limit, condition, index)
 
     def list_namespaces(self, *, prefix: Namespace | None = None) -> Keys:
         if prefix is None:
