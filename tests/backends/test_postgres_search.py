@@ -13,7 +13,7 @@ import numpy
 import psycopg
 import pytest
 
-from mycelia_storage import MemoryStorageBackend
+from mycelia_storage import MemoryStorageBackend, copy_storage
 from mycelia_storage.backends.postgres import PostgresStorageBackend
 from mycelia_storage.backends.postgres.opening import open_migrator
 from mycelia_storage.contract import SearchHits, StorageBackend
@@ -109,6 +109,30 @@ def test_filters_too_large_for_a_statement_are_asked_here(open_one: Open) -> Non
     for number in range(5_100):
         wide = wide | (where(f"f{number}") == number)
     assert [hit.key for hit in storage.search_text("raven", namespace="t", filter=wide)] == ["k3"]
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_both_kinds_of_index_are_copied_and_kept_at_the_other_end(open_one: Open, backward: bool) -> None:
+    memory, server = MemoryStorageBackend(), open_one()
+    source, destination = (server, memory) if backward else (memory, server)
+    vectors = clusters(100, 4)
+    source.create_index("n", VectorIndex(4, "l2", m=5))
+    source.create_index("n", TextIndex({"$metadata.note": 2.0, "$key": 0.5}), name="notes")
+    source.set_many(
+        [
+            {"key": f"k{number}", "value": vectors[number].tobytes(), "metadata": {"note": f"raven {number % 7}"}}
+            for number in range(100)
+        ],
+        namespace="n",
+    )
+    assert copy_storage(source, destination).ok
+    assert destination.list_indexes("n") == source.list_indexes("n")
+    texts = [pairs(one.search_text("raven 3", namespace="n")) for one in (source, destination)]
+    assert texts[0] == texts[1] != []
+    near = [pairs(one.search_vectors(vectors[5], namespace="n")) for one in (source, destination)]
+    assert near[0] == near[1]
+    assert destination.check().ok
+    memory.close()
 
 
 # -- graphs ----------------------------------------------------------------------------------------------------------

@@ -464,9 +464,11 @@ class PostgresStorageBackend(PostgresWrites):
         if self.settings.read_only:
             return
         self._upkeep.sweep()
-        self._read(lambda link: link.rows(self._place.sql("ANALYZE {s}.storage_entries"), (), False))
-        for (table,) in self._rows(_KEPT_TABLES, ()):
-            self._read(lambda link, name=table: link.rows(self._place.sql(f"ANALYZE {{s}}.{name}"), (), False))
+        for (table,) in [("storage_entries",), *self._rows(_KEPT_TABLES, ())]:
+            self._analyse(table)
+
+    def _analyse(self, table: str) -> None:
+        self._read(lambda link: link.rows(self._place.sql(f"ANALYZE {{s}}.{table}"), (), False))
 
     def close(self) -> None:
         if self._closed:

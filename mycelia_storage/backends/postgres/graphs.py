@@ -63,7 +63,7 @@ def operator(index: VectorIndex) -> tuple[str, str]:
 
 def build(link: Link, place: Place, sql_name: str, home: str, vector: KeptVector, entries: int) -> None:
     """Make a graph over the vectors that are to be in it, inside a transaction. Raises psycopg's errors."""
-    index, schema = vector.index, quote_name(home)
+    index, schema = vector.declared, quote_name(home)
     links = max(2, index.m)
     memory = min(_MOST_MEMORY, 64_000_000 + entries * (2 * index.dimensions + 40 * links + 100))
     link.script(

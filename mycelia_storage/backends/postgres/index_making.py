@@ -137,7 +137,7 @@ def _keep_all_vectors(steps: PostgresTransaction, namespace: str, sql_name: str,
         )
     found = steps.count(namespace=namespace)
     known = KeptIndexes(1, vectors=(vector,))
-    if found > vector.index.max_vectors:
+    if found > vector.declared.max_vectors:
         raise known.full(namespace)
     linked = steps.wants_graph(vector, found)
     for entries in _pages(steps, namespace):

@@ -85,7 +85,7 @@ def keep_vectors(
     import numpy
 
     index_id = vector.index_id
-    matrix, states = kept_vectors([entry.value for entry in entries], vector.index)
+    matrix, states = kept_vectors([entry.value for entry in entries], vector.declared)
     states = numpy.where(states == LOOSE, state, states)
     steps.script(_MAKE_STAGE)
     steps.copy_data(_COPY, copy_data([entry.key for entry in entries], states.tolist(), matrix))
@@ -98,7 +98,7 @@ def keep_vectors(
 
 def room_left(steps: PostgresTransaction, known: KeptIndexes) -> int:
     """How many new keys every vector index has room for; a negative number is how many there are too many."""
-    return min(vector.index.max_vectors - steps.run(SUMS, (vector.index_id,))[0][0] for vector in known.vectors)
+    return min(vector.declared.max_vectors - int(steps.run(SUMS, (vector.index_id,))[0][0]) for vector in known.vectors)
 
 
 def sweep_namespace(steps: PostgresTransaction, namespace: str) -> None:

@@ -27,12 +27,12 @@ class KeptText(NamedTuple):
     """A text index by its number."""
 
     index_id: int
-    index: TextIndex
+    declared: TextIndex
     fields: tuple[tuple[FieldPath, float], ...]
 
     def words(self, entry: Entry) -> tuple[int, str, str]:
         """The number of terms of an entry, the terms, and how often it holds each; both with blanks between."""
-        kept = occurrences(((path.read(entry), weight) for path, weight in self.fields), self.index.language)
+        kept = occurrences(((path.read(entry), weight) for path, weight in self.fields), self.declared.language)
         return kept.length, " ".join(kept.terms), " ".join(map(repr, kept.terms.values()))
 
 
@@ -41,7 +41,7 @@ class KeptVector(NamedTuple):
 
     index_id: int
     name: str
-    index: VectorIndex
+    declared: VectorIndex
 
 
 class KeptIndexes(NamedTuple):
@@ -77,24 +77,26 @@ class KeptIndexes(NamedTuple):
     def check(self, entry: Entry) -> None:
         """Raise InvalidValue unless the value is a vector that every vector index takes."""
         for vector in self.vectors:
-            check_vector(entry.value, vector.index, entry.namespace, entry.key)
+            check_vector(entry.value, vector.declared, entry.namespace, entry.key)
 
     def embeddings(self, entry: Entry) -> tuple[list[int], list[int], list[int], RealArray]:
         """The vector indexes, how many each holds at most, and of the checked entry the states and vectors in each."""
         import numpy
 
-        kept = [kept_vectors([entry.value], vector.index) for vector in self.vectors]
+        kept = [kept_vectors([entry.value], vector.declared) for vector in self.vectors]
         states = [int(state[0]) for _, state in kept]
         whole = numpy.concatenate([matrix for matrix, _ in kept]) if kept else numpy.empty(0, dtype=numpy.float32)
-        ids, most = [vector.index_id for vector in self.vectors], [vector.index.max_vectors for vector in self.vectors]
+        ids, most = (
+            [vector.index_id for vector in self.vectors],
+            [vector.declared.max_vectors for vector in self.vectors],
+        )
         return ids, most, states, to_array(whole)
 
     def full(self, namespace: str) -> IndexFull:
         """The error for a key too many."""
-        tightest = min(self.vectors, key=lambda vector: vector.index.max_vectors)
-        return IndexFull(
-            f"index {tightest.name!r} of namespace {namespace!r} holds at most {tightest.index.max_vectors:,} vectors"
-        )
+        tightest = min(self.vectors, key=lambda vector: vector.declared.max_vectors)
+        most = tightest.declared.max_vectors
+        return IndexFull(f"index {tightest.name!r} of namespace {namespace!r} holds at most {most:,} vectors")
 
 
 def read_kept(rows: Iterable[Row]) -> KeptIndexes:

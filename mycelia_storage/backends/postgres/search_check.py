@@ -55,7 +55,7 @@ def check_vectors(reads: PostgresReads, namespace: str, name: str, vector: KeptV
     """Every disagreement of a vector index in a sentence."""
     import numpy
 
-    rows, index_id, index = reads._rows, vector.index_id, vector.index
+    rows, index_id, index = reads._rows, vector.index_id, vector.declared
     about = f"vector index {name!r} of namespace {namespace!r}"
     for page in _pages(reads.scan(namespace=namespace)):
         held = {key: rest for key, *rest in rows(_VECTORS, (index_id, [entry.key for entry in page]))}

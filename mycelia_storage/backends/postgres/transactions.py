@@ -379,7 +379,7 @@ class PostgresTransaction(PostgresWrites, Transaction):
 
     def wants_graph(self, vector: KeptVector, entries: int) -> bool:
         """Whether a vector index of so many entries is to have a graph."""
-        return graphs.wanted(vector.index, entries, self._storage.settings.vector_exact_up_to)
+        return graphs.wanted(vector.declared, entries, self._storage.settings.vector_exact_up_to)
 
     def build_graph(self, sql_name: str, home: str, vector: KeptVector, entries: int) -> bool:
         """Build the graph of a vector index; False where the role may not, which costs speed alone."""

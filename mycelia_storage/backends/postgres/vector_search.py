@@ -69,7 +69,7 @@ class Target(NamedTuple):
     too large, and which entries are wanted."""
 
     index_id: int
-    index: VectorIndex
+    declared: VectorIndex
     home: str
     entries: int
     has_large: bool
@@ -78,10 +78,10 @@ class Target(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """Candidates with their true scores; ``count`` without those that are always candidates."""
+    """Candidates with their true scores; ``compared``: how many, without those that always are."""
 
     hits: list[SearchHit]
-    count: int
+    compared: int
     furthest: float
     largest: float
 
@@ -89,7 +89,7 @@ class _Found(NamedTuple):
 def search_exactly(rows: _RowsOf, target: Target, query: Floats, limit: int) -> SearchHits:
     """The nearest ``limit`` that match. Raises our errors."""
     candidates = limit + _MORE if limit else 0
-    sent, scale = _to_send(query, target.index)
+    sent, scale = _to_send(query, target.declared)
     if abs(sent).max() > LARGEST:
         candidates = 2**31  # sums over it may overflow
     read = _EXACT.replace("%states%", "<> 2") + "\n)" + _READ.replace("%others%", _others(target))
@@ -98,19 +98,20 @@ def search_exactly(rows: _RowsOf, target: Target, query: Floats, limit: int) -> 
         where = target.where.params
         found = _score(rows(sql, (to_text(sent), *(where if target.filtered else ()), *where)), target, query)
         hits = best_hits(found.hits, limit)
-        if found.count < candidates or hits[-1].score > _bound(found, target.index, scale):
-            return SearchHits(hits, method="exact", vectors=target.entries, candidates=found.count)
+        sure = len(hits) == limit and hits[-1].score > _bound(found, target.declared, scale)
+        if sure or found.compared < candidates:
+            return SearchHits(hits, method="exact", vectors=target.entries, candidates=found.compared)
         candidates = min(candidates * _GROWTH, 2**31)
     return SearchHits(method="exact", vectors=target.entries, candidates=0)
 
 
 def search_graph(rows: _TunedRows, target: Target, query: Floats, limit: int) -> SearchHits | None:
     """About the nearest ``limit`` that match, through the graph; None where it does not reach. Raises our errors."""
-    sent, _ = _to_send(query, target.index)
+    sent, _ = _to_send(query, target.declared)
     if not limit or abs(sent).max() > LARGEST or limit > target.entries // 4:
         return None
     candidates = limit + limit // 2 + _SPARE
-    ef = min(_MOST_EF, max(2 * target.index.ef, candidates))
+    ef = min(_MOST_EF, max(2 * target.declared.ef, candidates))
     settings = {
         "hnsw.ef_search": str(ef),
         "hnsw.iterative_scan": "relaxed_order",
@@ -130,7 +131,7 @@ def search_graph(rows: _TunedRows, target: Target, query: Floats, limit: int) ->
     once = (to_text(sent), *(where if target.filtered else ()))
     result = rows(settings, _fill(sql, target, candidates, lateral=True), (*once, *once, *where))
     found = _score(result, target, query)
-    if found.count < candidates:
+    if found.compared < candidates:
         return None
     return SearchHits(
         best_hits(found.hits, limit), method="graph", vectors=target.entries, candidates=len(found.hits), ef=ef
@@ -173,8 +174,8 @@ def _fill(sql: str, target: Target, candidates: int, *, lateral: bool) -> str:
         ("%where%", target.where.where_sql.replace("{", "{{").replace("}", "}}")),
         ("%live%", LIVE.replace("expires_at", "v.expires_at")),
         ("%home%", quote_name(target.home).replace("%", "%%").replace("{", "{{").replace("}", "}}")),
-        ("%operator%", operator(target.index)[0]),
-        ("%size%", str(target.index.dimensions)),
+        ("%operator%", operator(target.declared)[0]),
+        ("%size%", str(target.declared.dimensions)),
         ("%id%", str(target.index_id)),
         ("%candidates%", str(candidates)),
     ):
@@ -187,8 +188,8 @@ def _score(rows: Rows, target: Target, query: Floats) -> _Found:
 
     read = [row for row in rows if row[2] is not None]
     entries = [to_entry(row[2:]) for row in read]
-    matrix = to_matrix([entry.value for entry in entries], target.index.dimensions)
-    found = scores(matrix, query, target.index.metric).tolist()
+    matrix = to_matrix([entry.value for entry in entries], target.declared.dimensions)
+    found = scores(matrix, query, target.declared.metric).tolist()
     hits = [SearchHit(entry.key, score, entry) for entry, score in zip(entries, found, strict=True)]
     distances = [row[1] for row in read if row[1] is not None]
     largest = float(numpy.abs(matrix).max(initial=0.0))
