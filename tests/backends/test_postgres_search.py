@@ -209,7 +209,9 @@ def test_a_graph_begins_by_itself_when_there_are_many(open_one: Open) -> None:
     assert storage.search_vectors(vectors[0], namespace="v", exact=True).plan["method"] == "exact"
     with storage.transaction() as tx:
         tx.set("mine", vectors[5].tobytes(), namespace="v")
-        assert "mine" in {hit.key for hit in tx.search_vectors(vectors[5], namespace="v", limit=2)}
+        hits = tx.search_vectors(vectors[5], namespace="v", limit=2)
+        assert ("mine" in {hit.key for hit in hits}, hits.plan["method"]) == (True, "graph")
+        assert tx._rows("SHOW enable_sort", ()) == [("on",)]  # type: ignore[attr-defined]
         tx.clear(namespace="v")
         assert tx.search_vectors(vectors[5], namespace="v") == []
     assert storage.search_vectors(vectors[5], namespace="v") == []

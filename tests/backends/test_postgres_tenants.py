@@ -30,6 +30,7 @@ def app_url(postgres_dsn: str) -> Iterator[str]:
     """A role of its own that owns the schema: neither superuser nor BYPASSRLS."""
     with psycopg.connect(postgres_dsn, autocommit=True) as admin:
         admin.execute(f"CREATE ROLE app LOGIN; CREATE SCHEMA {SCHEMA} AUTHORIZATION app")
+        admin.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
         try:
             yield postgres_dsn.replace("user=postgres", "user=app")
         finally:

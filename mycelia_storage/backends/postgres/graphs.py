@@ -36,6 +36,8 @@ __all__ = ["ALWAYS", "IN_GRAPH", "LOOSE", "build", "grow", "operator", "wanted"]
 MOST_DIMENSIONS: Final = 4_000
 #: Vectors moved in one transaction: some tenths of a second, for which a writer of one of them may wait.
 _AT_ONCE: Final = 100
+#: Milliseconds that beginning a graph may hold up writers while it waits for those before.
+_MOMENT: Final = 500
 #: Loose vectors that are not worth a sweep's moving: to compare so many takes 0.2 ms.
 _FEW: Final = 500
 #: Bytes of memory for building: a half and links of 8 bytes on some levels. Past what it has, building is much slower.
@@ -109,7 +111,7 @@ def _begin(storage: PostgresStorageBackend, vector: KeptVector, home: str, entri
 
     def make(link: Link) -> bool:
         try:
-            link.script(f"BEGIN; SET LOCAL lock_timeout = {place.wait}" + (f"; {place.enter}" if place.enter else ""))
+            link.script(f"BEGIN; SET LOCAL lock_timeout = {_MOMENT}" + (f"; {place.enter}" if place.enter else ""))
             link.rows(place.sql(_NAME), (sql_name, vector.index_id), False)
             mine = link.affected > 0
             if mine:

@@ -63,6 +63,7 @@ def create(steps: PostgresTransaction, namespace: str, index: Index, name: str |
             return name
         raise InvalidInput(f"index {name!r} of namespace {namespace!r} has another declaration")
     batches.prepare(steps, [namespace])
+    steps.take_time()
     index_id = _number(steps)
     sql_name = f"{steps.index_prefix}{index_id}"
     if isinstance(index, TextIndex):

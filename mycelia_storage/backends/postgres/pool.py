@@ -88,11 +88,18 @@ class Link:
         return self._cursor.rowcount
 
     def tuned_rows(self, settings: dict[str, str], sql: str, parameters: Sequence[Any]) -> list[Row]:
-        """All rows of a read, with settings of the server that end with its transaction."""
+        """All rows of a read, with settings of the server for it alone."""
         calls = ", ".join(f"set_config('{name}', '{text}', true)" for name, text in settings.items())
         if self.in_transaction:
+            # What else the transaction runs has the settings that it had.
+            before = ", ".join(f"current_setting('{name}', true)" for name in settings)
+            held = self.rows(f"SELECT {before}", (), None)[0]
             self.rows(f"SELECT {calls}", (), None)
-            return self.rows(sql, parameters, None)
+            found = self.rows(sql, parameters, None)
+            again = [(name, text) for name, text in zip(settings, held, strict=True) if text]
+            calls = ", ".join(f"set_config('{name}', '{text}', true)" for name, text in again)
+            self.rows(f"SELECT {calls}", (), None)
+            return found
         with self.connection.pipeline():
             if self.enter is not None:
                 self.connection.execute(self.enter, prepare=self.prepare)

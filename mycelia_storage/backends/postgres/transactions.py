@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NOW: Final = "SELECT {now}"
+#: Seconds that building an index may take.
+_LONG: Final = 24 * 3600.0
 _CLAIM: Final = "SELECT {s}.storage_claim({t}, %s, %s, %s::bigint[], %s::bytea[])"
 
 #: Why a session that is over cannot be used.
@@ -361,6 +363,11 @@ class PostgresTransaction(PostgresWrites, Transaction):
     def now(self) -> int:
         """The server's clock in UTC milliseconds."""
         return int(self._rows(_NOW, ())[0][0])
+
+    def take_time(self) -> None:
+        """Let work that may take long have its time, in a transaction that nobody else knows of."""
+        if self.private:
+            self._session.deadline = time.monotonic() + _LONG
 
     def kept(self, namespace: str, generation: int) -> KeptIndexes:
         """What the indexes of a namespace, which are of that generation, want kept."""
