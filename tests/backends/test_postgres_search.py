@@ -55,7 +55,8 @@ def test_text_search_ranks_as_in_memory(open_one: Open) -> None:
     storages: list[StorageBackend] = [MemoryStorageBackend(), open_one()]
     index = TextIndex({"text": 1.0, "title": 2.5, "$metadata.context": 0.3})
     items = [
-        {"key": f"k{number}", "value": {"text": text(random, 30), "title": text(random, 4), "n": number % 7},
+        {"key": f"k{number}",
+         "value": {"text": f"{text(random, 30)} rare{number // 9}", "title": text(random, 4), "n": number % 7},
          "metadata": {"context": text(random)}}
         for number in range(200)
     ]  # fmt: skip
@@ -64,10 +65,13 @@ def test_text_search_ranks_as_in_memory(open_one: Open) -> None:
         storage.set_many(items, namespace="t")
         storage.delete_many([f"k{number}" for number in range(0, 200, 9)], namespace="t")
     for _ in range(12):
-        query = text(random)
+        query = f"{text(random)} rare{random.randrange(25)}"
         for filter in (None, where("n") == 3, where("n") == 99):
-            memory, server = (pairs(one.search_text(query, namespace="t", filter=filter)) for one in storages)
-            assert server == memory
+            for limit in (1, 10):
+                memory, server = (
+                    pairs(one.search_text(query, namespace="t", filter=filter, limit=limit)) for one in storages
+                )
+                assert server == memory
     storages[0].close()
 
 

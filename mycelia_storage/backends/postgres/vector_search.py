@@ -36,9 +36,9 @@ _MORE: Final = 20
 _GROWTH: Final = 8
 #: Candidates of a graph beyond one and a half times what is wanted.
 _SPARE: Final = 10
-#: Vectors of a graph that a search goes through, or an eighth of all: past them the filter lets so few through that
-#: comparing those is faster (5 us for each that is asked the filter, 1.5 us where all are).
-_SCAN: Final = 4_000
+#: Vectors of a graph that a search goes through. Past them the filter lets less than one in thirty through: the graph,
+#: which goes on from the nearest as best it can, then found .9 of the best, and comparing all that match finds all.
+_SCAN: Final = 1_000
 _MOST_EF: Final = 1_000
 _HALF_UNIT: Final = 2.0**-24
 
@@ -110,12 +110,12 @@ def search_graph(rows: _TunedRows, target: Target, query: Floats, limit: int) ->
     sent, _ = _to_send(query, target.declared)
     if not limit or abs(sent).max() > LARGEST or limit > target.entries // 4:
         return None
-    candidates = limit + limit // 2 + _SPARE
-    ef = min(_MOST_EF, max(2 * target.declared.ef, candidates))
+    candidates = 2 * limit + _MORE if target.filtered else limit + limit // 2 + _SPARE
+    ef = min(_MOST_EF, max((4 if target.filtered else 2) * target.declared.ef, candidates))
     settings = {
         "hnsw.ef_search": str(ef),
         "hnsw.iterative_scan": "relaxed_order",
-        "hnsw.max_scan_tuples": str(max(_SCAN, 4 * candidates, target.entries // 8)),
+        "hnsw.max_scan_tuples": str(max(_SCAN, 4 * candidates)),
         "hnsw.scan_mem_multiplier": "8",
         # The planner takes the graph for dearer than to read and sort everything.
         "enable_sort": "off",
