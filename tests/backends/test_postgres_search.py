@@ -16,8 +16,16 @@ import pytest
 from mycelia_storage import MemoryStorageBackend, copy_storage
 from mycelia_storage.backends.postgres import PostgresStorageBackend
 from mycelia_storage.backends.postgres.opening import open_migrator
+from mycelia_storage.backends.postgres.pool import Link
 from mycelia_storage.contract import SearchHits, StorageBackend
-from mycelia_storage.errors import BackendUnavailable, IndexFull, IndexNotFound, InvalidValue, StorageBusy
+from mycelia_storage.errors import (
+    BackendUnavailable,
+    IndexFull,
+    IndexNotFound,
+    InvalidValue,
+    StorageBusy,
+    StorageReadOnly,
+)
 from mycelia_storage.filters import where
 from mycelia_storage.indexes import FieldIndex, Metric, TextIndex, VectorIndex
 from mycelia_storage.similarity import scores
@@ -431,3 +439,61 @@ def test_partitions_and_hostile_schemas_search_alike(postgres_dsn: str, admin: p
             assert storage.check().ok
     finally:
         admin.execute(f"DROP SCHEMA {quoted} CASCADE")
+
+
+def test_a_namespace_without_such_an_index_is_written_as_before(
+    open_one: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = open_one()
+    storage.create_index("t", TextIndex("text"))
+    storage.set("a", {"text": "raven"}, namespace="t")
+    storage.set("a", {"text": "raven"}, namespace="plain")
+    calls: list[str] = []
+    for name in ("put", "one", "rows", "script"):
+        kept = getattr(Link, name)
+
+        def counted(link: Link, *given: Any, name: str = name, kept: Any = kept, **more: Any) -> Any:
+            calls.append(name)
+            return kept(link, *given, **more)
+
+        monkeypatch.setattr(Link, name, counted)
+    storage.set("b", {"text": "raven"}, namespace="plain")
+    storage.delete("a", namespace="plain")
+    assert calls == ["put", "one"]
+    storage.set("b", {"text": "raven"}, namespace="t")
+    assert calls == ["put", "one", "one"]  # nor does one that has it take another round trip
+
+
+def test_a_role_that_owns_no_table_searches_and_keeps(
+    open_one: Open, admin: psycopg.Connection, postgres_dsn: str
+) -> None:
+    owner = open_one(vector_exact_up_to=5)
+    schema = owner.settings.schema
+    admin.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
+    admin.execute(f"DROP TABLE IF EXISTS {schema}.storage_vectors")
+    admin.execute(f"CREATE ROLE keeper LOGIN; GRANT USAGE ON SCHEMA {schema} TO keeper")
+    admin.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO keeper")
+    admin.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO keeper")
+    vectors = clusters(100, 4)
+    try:
+        storage = open_one(
+            url=postgres_dsn.replace("user=postgres", "user=keeper"), schema=schema, vector_exact_up_to=5
+        )
+        with pytest.raises(StorageReadOnly):
+            storage.create_index("v", VectorIndex(4))
+        owner.create_index("others", VectorIndex(4))  # makes the table, with the grants that the others have
+        storage.create_index("v", VectorIndex(4))
+        storage.create_index("t", TextIndex("text"))
+        storage.set_many({f"k{number}": vectors[number].tobytes() for number in range(20)}, namespace="v")
+        storage.set("a", {"text": "raven"}, namespace="t")
+        storage.optimize()
+        hits = storage.search_vectors(vectors[3], namespace="v", limit=1)
+        assert ([hit.key for hit in hits], hits.plan["method"]) == (["k3"], "exact")
+        owner.optimize()  # who owns the table can build the graph
+        hits = storage.search_vectors(vectors[3], namespace="v", limit=1)
+        assert ([hit.key for hit in hits], hits.plan["method"]) == (["k3"], "graph")
+        assert [hit.key for hit in storage.search_text("raven", namespace="t")] == ["a"]
+        assert storage.check().ok
+        storage.close()
+    finally:
+        admin.execute("DROP OWNED BY keeper; DROP ROLE keeper")
