@@ -497,3 +497,18 @@ def test_a_role_that_owns_no_table_searches_and_keeps(
         storage.close()
     finally:
         admin.execute("DROP OWNED BY keeper; DROP ROLE keeper")
+
+
+@pytest.mark.parametrize("metric", ["dot", "l2"])
+def test_one_large_vector_does_not_make_searches_read_all(open_one: Open, metric: Metric) -> None:
+    storage = open_one()
+    vectors = clusters(400, 8)
+    vectors[3] *= 1e20
+    storage.create_index("v", VectorIndex(8, metric))
+    storage.set_many({f"k{number}": vector.tobytes() for number, vector in enumerate(vectors)}, namespace="v")
+    hits = storage.search_vectors(vectors[5], namespace="v", exact=True)
+    assert hits.plan["candidates"] < 50
+    found = scores(vectors, vectors[5], metric).tolist()
+    assert [hit.score for hit in hits] == sorted(found, reverse=True)[:10]
+    storage.delete("k3", namespace="v")
+    assert storage.check().ok

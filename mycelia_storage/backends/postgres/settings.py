@@ -65,8 +65,9 @@ class PostgresSettings:
     connect_timeout: float = 10.0
     """Seconds for a connection to come about."""
     vector_exact_up_to: int = 10_000
-    """A vector index of more vectors gets a graph (HNSW), built by upkeep, and is searched through it; one of fewer is
-    searched exactly, which up to about here is as fast and costs writers nothing."""
+    """A vector index of more vectors gets a graph (HNSW) and is searched through it; one of fewer is searched exactly.
+    10,000 of 384 dimensions take the server 8.5 ms so, and 3.6 through a graph, which takes a millisecond or more for
+    each vector to build."""
     prepare: bool = True
     """Prepare statements on the server. Turn it off behind a pooler in transaction mode that does not carry prepared
     statements (PgBouncer before 1.21, or with max_prepared_statements = 0)."""

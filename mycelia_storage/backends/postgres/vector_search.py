@@ -192,7 +192,8 @@ def _score(rows: Rows, target: Target, query: Floats) -> _Found:
     found = scores(matrix, query, target.declared.metric).tolist()
     hits = [SearchHit(entry.key, score, entry) for entry, score in zip(entries, found, strict=True)]
     distances = [row[1] for row in read if row[1] is not None]
-    largest = float(numpy.abs(matrix).max(initial=0.0))
+    compared = [row[1] is not None for row in read]
+    largest = float(numpy.abs(matrix[compared]).max(initial=0.0))
     return _Found(hits, rows[0][0], max(distances, default=math.inf), largest)
 
 
