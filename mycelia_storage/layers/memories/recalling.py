@@ -89,6 +89,7 @@ class Search:
         for rank, hit in enumerate(hits, 1):
             leg.ranks[hit.key], leg.scores[hit.key] = rank, hit.score
             self.entries[hit.key] = hit.entry
+        leg.cut = len(hits) == depth
         self.plan["text"] = hits.plan
         return leg
 

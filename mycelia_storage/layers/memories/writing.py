@@ -156,11 +156,10 @@ def write_vectors(
     given = {space for _, vectors in found for space in vectors}
     if spaces.active is None and given:
         spaces = places.activate(tx, spaces, next(iter(given)))
-    if given and not given & set(spaces.written):
+    current = dict.fromkeys(space for space in (spaces.active, spaces.next) if space is not None)
+    if given and not given & current.keys():
         places.require(spaces, next(iter(given)))
-    for space in (spaces.active, spaces.next):
-        if space is None:
-            continue
+    for space in current:
         texts: list[dict[str, Any]] = []
         windows: list[dict[str, Any]] = []
         for entry, vectors in found:

@@ -13,5 +13,5 @@ from .calling import (
     embed as embed,
     from_function as from_function,
 )
-from .openai import OpenAIEmbedder as OpenAIEmbedder
+from .openai import EmbedderFailed as EmbedderFailed, OpenAIEmbedder as OpenAIEmbedder
 from .sentence_transformers import SentenceTransformerEmbedder as SentenceTransformerEmbedder
