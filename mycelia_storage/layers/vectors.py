@@ -17,7 +17,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..contract import BatchResult, SearchHit, StorageBackend
-from ..errors import BatchError, EmbeddingMismatch, InvalidInput, InvalidValue, StorageError, StorageReadOnly
+from ..errors import (
+    BatchError,
+    EmbeddingMismatch,
+    IndexNotFound,
+    InvalidInput,
+    InvalidValue,
+    StorageError,
+    StorageReadOnly,
+)
 from ..filters import FilterInput
 from ..indexes import Metric, VectorIndex, VectorSearch
 from ..names import Namespace, check_key, check_namespace
@@ -224,17 +232,21 @@ class Vectors:
         if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, int | float)):
             raise InvalidInput("threshold is a score, a number")
         condition = rename_fields(filter, metadata_field)
-        if not self.storage.list_indexes(self.namespace):  # a read-only storage that never held any
+        try:
+            hits = self.storage.search_vectors(
+                query,
+                namespace=self.namespace,
+                limit=k,
+                filter=condition,
+                exact=exact,
+                index=self.index.default_name,
+            )
+        except IndexNotFound:
+            # A read-only storage that never held any; else somebody dropped the index.
+            if self.storage.get_namespace(self.namespace) is not None:
+                raise
             to_vector(query, self.index)
             return Matches((), {"method": "empty", "vectors": 0})
-        hits = self.storage.search_vectors(
-            query,
-            namespace=self.namespace,
-            limit=k,
-            filter=condition,
-            exact=exact,
-            index=self.index.default_name,
-        )
         kept: Sequence[SearchHit] = hits
         if threshold is not None:
             kept = [hit for hit in hits if hit.score >= threshold]

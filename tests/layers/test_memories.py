@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from mycelia_storage.layers.memories import EmbeddingSpace, Memories
 from mycelia_storage.layers.memories.embedders import from_function
 
 from .meaning import model
+
+SEED = 20_261_121
 
 TURNS = [
     ("Ann", "I adopted a puppy called Rex last spring"),
@@ -326,6 +329,25 @@ def test_forgetting_takes_the_window_of_the_next(storage: StorageBackend) -> Non
     window = storage.get("t4", namespace=namespace)
     expected = model()(["Bob: My boat sank\nAnn: You should see a mechanic about that"])[0]
     assert np.frombuffer(window, "<f4") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("number", [1, 5, 30])
+def test_forgetting_many_of_a_session(storage: StorageBackend, number: int) -> None:
+    def turns(kept: Any) -> list[dict[str, Any]]:
+        return [
+            {"key": f"k{n:02}", "text": f"word{n}", "conversation": "c", "created_at": n} for n in range(60) if kept(n)
+        ]
+
+    gone = set(Random(SEED).sample(range(60), number))
+    memories = Memories(storage, embedder=model())
+    memories.remember_many(turns(lambda _: True))
+    assert memories.forget(f"k{n:02}" for n in gone) == number
+    rest = turns(lambda n: n not in gone)
+    Memories(storage, "other").remember_many(rest)
+    for turn in rest:
+        assert context(storage, turn["key"]) == context(storage, turn["key"], "other")
+    windows = set(storage.list(namespace="memories/spaces/words-64/window"))
+    assert windows == {turn["key"] for turn in rest if turn["created_at"] and turn["created_at"] - 1 not in gone}
 
 
 def test_ttl_carries_over(storage: StorageBackend) -> None:

@@ -167,7 +167,9 @@ def reason(search: Search, key: str, k: int) -> Reason:
         rank, legs = fused.ranking().index(key) + 1, fused.explain(key)
         if rank <= k:
             return Reason(key, "returned", f"it is number {rank}", rank, fused.scores[key], legs=legs)
-        return Reason(key, "below the cut", f"it is number {rank} of {k} wanted", rank, fused.scores[key], legs=legs)
+        return Reason(
+            key, "below the cut", f"it is number {rank}, and {k} were wanted", rank, fused.scores[key], legs=legs
+        )
     everything = max(storage.count(namespace=places.main), 1)
     deep = search.ranked(everything, everything)
     if key not in deep.scores:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
@@ -13,11 +14,13 @@ from ...filters import Filter, where
 from ...names import join_key, key_prefix
 from .contexts import (
     ORDERS_A_MS,
+    Session,
     Stretch,
     around,
     changed_contexts,
     following,
     free_order,
+    in_session,
     read_stretch,
     session_of,
 )
@@ -29,6 +32,9 @@ Dedupe = Literal["skip", "merge"]
 
 #: How long it is known that a memory has expired, in seconds.
 EXPIRY_KNOWN: Final = 30 * 24 * 3600.0
+
+#: Up to so many forgotten memories of a session are looked around one by one; for more the session is read through.
+FEW_GAPS: Final = 20
 
 _HISTORY_LEFT_OUT: Final = ("context", "digest", "order")
 
@@ -114,7 +120,7 @@ def _write(tx: StorageBackend, places: Places, batch: Sequence[Prepared]) -> Non
 def _placed(tx: StorageBackend, places: Places, batch: Sequence[Prepared], now: int) -> list[Entry]:
     """The entries of a batch with order and context; contexts that they change are written."""
     entries: dict[str, Entry] = {}
-    sessions: dict[tuple[str, str | int | None], list[NewMemory]] = {}
+    sessions: dict[Session, list[NewMemory]] = {}
     for prepared in batch:
         new = prepared.new
         if new.conversation is None:
@@ -304,7 +310,7 @@ def _renew_vectors(
 def _renew_window(
     tx: StorageBackend,
     places: Places,
-    session: tuple[str, str | int | None],
+    session: Session,
     order: int,
     next_window: tuple[str, dict[EmbeddingSpace, bytes]] | None,
 ) -> None:
@@ -341,11 +347,30 @@ def write_forget(tx: StorageBackend, places: Places, keys: Iterable[str] | None,
             earlier = [entry.key for entry in tx.scan(namespace=places.history, prefix=key_prefix(key))]
             if earlier:
                 tx.delete_many(earlier, namespace=places.history)
+    sessions: dict[Session, list[int]] = {}
     for entry in found:
         session = session_of(entry)
         if session is not None:
-            moved = list(changed_contexts(around(tx, places.main, session, entry.value["order"])))
+            sessions.setdefault(session, []).append(entry.value["order"])
+    for session, orders in sessions.items():
+        _close_gaps(tx, places, session, orders)
+    return len(found)
+
+
+def _close_gaps(tx: StorageBackend, places: Places, session: Session, orders: list[int]) -> None:
+    """Take what went from the contexts and windows of its neighbours."""
+    if len(orders) <= FEW_GAPS:
+        for order in orders:
+            moved = list(changed_contexts(around(tx, places.main, session, order)))
             if moved:
                 tx.restore(moved)
-            _renew_window(tx, places, session, entry.value["order"], None)
-    return len(found)
+            _renew_window(tx, places, session, order, None)
+        return
+    left = tx.query(in_session(session), namespace=places.main, sort="order")
+    moved = list(changed_contexts(Stretch(left, True, True)))
+    if moved:
+        tx.restore(moved)
+    remaining = [entry.value["order"] for entry in left]
+    behind = {left[at].key for order in orders if (at := bisect_right(remaining, order)) < len(left)}
+    for space in places.read_state(tx).written:
+        tx.delete_many(behind, namespace=places.window(space))
