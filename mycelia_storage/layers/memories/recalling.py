@@ -18,9 +18,9 @@ from .spaces import EmbeddingSpace, Places, Spaces
 if TYPE_CHECKING:
     from ...similarity import Floats
 
-#: How many hits each leg brings, at least. Deeper ones changed recall@20 by less than .003 either way.
+#: How many hits each leg brings, at least; deeper vector legs find the same, as every candidate gets its cosine.
 TEXT_DEPTH: Final = 100
-VECTOR_DEPTH: Final = 50
+VECTOR_DEPTH: Final = 20
 
 
 @dataclass(frozen=True)
