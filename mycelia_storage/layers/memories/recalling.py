@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ...similarity import Floats
 
 #: How many hits each leg brings, at least; deeper vector legs find the same, as every candidate gets its cosine.
-TEXT_DEPTH: Final = 100
-VECTOR_DEPTH: Final = 20
+TEXT_DEPTH: Final = 80
+VECTOR_DEPTH: Final = 16
 
 
 @dataclass(frozen=True)
