@@ -15,8 +15,8 @@ from ..dumps import entry_to_json
 from ..errors import IndexNotFound
 from ..filters import Filter
 from ..layers.memories import Memories, Recollection
+from ..layers.memories.contexts import TEXT_INDEX
 from ..layers.memories.embedders import Embedder, OpenAIEmbedder, SentenceTransformerEmbedder
-from ..layers.memories.memories import TEXT_INDEX
 from ..records import parse_json
 from .opening import db_option, json_option, open_to_read, open_to_write
 from .output import json_text, note, print_json, print_table, wants_json

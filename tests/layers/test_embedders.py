@@ -160,6 +160,15 @@ class Loaded:
         return np.array([row(text) for text in texts], dtype=np.float32)
 
 
+class Renamed(Loaded):
+    """The same of newer versions."""
+
+    get_sentence_embedding_dimension = None  # type: ignore[assignment]
+
+    def get_embedding_dimension(self) -> int:
+        return 3
+
+
 def test_sentence_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
     library = ModuleType("sentence_transformers")
     library.SentenceTransformer = Loaded  # type: ignore[attr-defined]
@@ -171,6 +180,10 @@ def test_sentence_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
     memories.remember("text", key="k")
     assert [hit.key for hit in memories.recall("text")] == ["k"]
     assert "memories/spaces/some~1model-3/text" in memories.storage.list_namespaces()
+    loaded = Renamed("x")
+    assert SentenceTransformerEmbedder(loaded, name="mine").space == EmbeddingSpace("mine", 3)
+    with pytest.raises(InvalidConfig):
+        SentenceTransformerEmbedder(loaded)
 
 
 @pytest.mark.parametrize(

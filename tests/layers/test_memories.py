@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mycelia_storage import StorageBackend, where
+from mycelia_storage import StorageBackend, TextIndex, where
 from mycelia_storage.errors import (
     BatchError,
     EmbeddingMismatch,
@@ -526,3 +527,33 @@ def test_export_and_load(storage: StorageBackend) -> None:
             Memories(storage, "fifth").load(bad)
     with pytest.raises(BatchError):
         copied.load(lines)
+
+
+def test_many_threads_in_one_session(storage: StorageBackend) -> None:
+    memories = Memories(storage, embedder=model())
+
+    def say(speaker: int) -> None:
+        for n in range(6):
+            memories.remember(f"word{speaker}x{n}", speaker=f"s{speaker}", conversation="c", session=1)
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(say, speaker) for speaker in range(4)]:
+            done.result()
+    held = memories.list(conversation="c", session=1)
+    assert len(held) == 24
+    assert len({memory.order for memory in held}) == 24
+    texts = [memory.text for memory in held]
+    for n, memory in enumerate(held):
+        assert context(storage, memory.key) == texts[max(0, n - 2) : n] + texts[n + 1 : n + 3]
+    assert storage.check().ok
+
+
+def test_other_indexes_and_vectors_of_the_same_text(storage: StorageBackend) -> None:
+    memories = Memories(storage, embedder=model())
+    storage.create_index("memories", TextIndex("$metadata.note"))
+    fill(memories)
+    assert keys(memories.recall("violin", 1)) == ["t5"]
+    window = storage.get("t5", namespace="memories/spaces/words-64/window")
+    memories.update("t5", vector=np.eye(64)[0])
+    assert storage.get("t5", namespace="memories/spaces/words-64/window") == window
+    assert memories.recall("", vector=np.eye(64)[0], weights={"vector": 1})[0].key == "t5"

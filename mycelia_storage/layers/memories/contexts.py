@@ -7,14 +7,15 @@ from typing import Final, NamedTuple
 
 from ...contract import Entry, StorageBackend
 from ...filters import Filter, where
+from ...indexes import TextIndex
 from .records import spoken
 
 #: How many memories before and after one are its context.
 BEFORE: Final = 2
 AFTER: Final = 2
 
-#: Weight of the context in the text index.
-CONTEXT_WEIGHT: Final = 0.3
+#: What is searched by words, and how much each counts.
+TEXT_INDEX: Final = TextIndex({"text": 1.0, "speaker": 1.0, "context": 0.3})
 
 #: Numbers that tell memories of the same millisecond apart.
 ORDERS_A_MS: Final = 1000

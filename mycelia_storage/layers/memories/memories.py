@@ -9,11 +9,11 @@ from typing import Any, Final
 from ...contract import StorageBackend, Transaction, check_limit, check_page
 from ...errors import InvalidConfig, InvalidInput, StorageError, StorageReadOnly
 from ...filters import FilterInput
-from ...indexes import FieldIndex, Index, TextIndex
+from ...indexes import FieldIndex, Index
 from ...names import Namespace, check_namespace, key_prefix
 from ...similarity import VectorInput
 from .carrying import export_lines, read_lines
-from .contexts import CONTEXT_WEIGHT
+from .contexts import TEXT_INDEX
 from .embedders import Embedder, embed
 from .fields import memory_filter
 from .fusion import Fusion, check_fusion, check_weights
@@ -23,8 +23,6 @@ from .records import Memory, Reason, Receipt, Recollections, check_memory_key, m
 from .reembedding import Reembedding, ReembedReport
 from .spaces import EmbeddingSpace, Places
 from .writing import Dedupe, now_ms, write_forget, write_new, write_update
-
-TEXT_INDEX: Final = TextIndex({"text": 1.0, "speaker": 1.0, "context": CONTEXT_WEIGHT})
 
 _FIELD_INDEXES: Final = (
     FieldIndex(("conversation", "session", "order")),

@@ -10,6 +10,7 @@ from ...contract import Entry, SearchHits, StorageBackend
 from ...errors import IndexNotFound
 from ...filters import Filter, match, where
 from ...similarity import scores, to_matrix, to_vector
+from .contexts import TEXT_INDEX
 from .fields import conditions, describe, vector_filter
 from .fusion import Fused, Fusion, Leg, LegName, fuse
 from .records import Reason, Recollection, Recollections, memory_of
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 #: How many hits each leg brings, at least; deeper vector legs find the same, as every candidate gets its cosine.
 TEXT_DEPTH: Final = 80
-VECTOR_DEPTH: Final = 16
+VECTOR_DEPTH: Final = 10
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,11 @@ class Search:
         leg = Leg("text")
         try:
             hits = self.storage.search_text(
-                self.asked.query, namespace=self.places.main, limit=depth, filter=self.asked.condition
+                self.asked.query,
+                namespace=self.places.main,
+                limit=depth,
+                filter=self.asked.condition,
+                index=TEXT_INDEX.default_name,
             )
         except IndexNotFound:  # a read-only storage that never held any
             hits = SearchHits(method="empty")

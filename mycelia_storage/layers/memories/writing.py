@@ -293,7 +293,7 @@ def _renew_vectors(
     spaces = places.read_state(tx)
     for space in spaces.written:
         if space in vectors:
-            if vectors[space].window is None:
+            if vectors[space].window is None and not keep:
                 tx.delete(entry.key, namespace=places.window(space))
             continue
         for namespace in (places.text(space), places.window(space)):
@@ -329,16 +329,17 @@ def _renew_window(
 
 def write_forget(tx: StorageBackend, places: Places, keys: Iterable[str] | None, condition: Filter | None) -> int:
     """Delete memories by keys, or by a condition, with all that belongs to them; how many there were."""
+    keys = None if keys is None else list(keys)
     if keys is not None:
-        found = tx.query(where("$key").is_in(list(keys)), namespace=places.main)
+        found = tx.query(where("$key").is_in(keys), namespace=places.main)
     else:
         found = tx.query(condition, namespace=places.main)
+    tx.delete_many([entry.key for entry in found] if keys is None else keys, namespace=places.expiries)
     if not found:
         return 0
     gone = [entry.key for entry in found]
     tx.delete_many(gone, namespace=places.main)
     tx.delete_many(gone, namespace=places.todo)
-    tx.delete_many(gone, namespace=places.expiries)
     for space in places.read_state(tx).written:
         tx.delete_many(gone, namespace=places.text(space))
         tx.delete_many(gone, namespace=places.window(space))

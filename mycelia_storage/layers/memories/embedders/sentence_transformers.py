@@ -15,13 +15,22 @@ class SentenceTransformerEmbedder:
     """An embedder of a sentence-transformers model, by its name or path, or as loaded already."""
 
     def __init__(
-        self, model: Any = "all-MiniLM-L6-v2", *, normalise: bool = True, batch_size: int = 32, **options: Any
-    ):
-        """``options`` go to the model's constructor. Raises BackendUnavailable without the library."""
+        self,
+        model: Any = "all-MiniLM-L6-v2",
+        *,
+        name: str | None = None,
+        normalise: bool = True,
+        batch_size: int = 32,
+        **options: Any,
+    ) -> None:
+        """``name`` names the space; a loaded model needs one. ``options`` go to the model's constructor.
+
+        Raises BackendUnavailable without the library.
+        """
         self.batch_size = check_batch_size(batch_size)
         self.normalise = normalise
         if isinstance(model, str):
-            name = model
+            name = name or model
             try:
                 library = import_module("sentence_transformers")
             except ImportError as error:
@@ -29,10 +38,12 @@ class SentenceTransformerEmbedder:
                     "sentence-transformers is missing: pip install 'mycelia-storage[sentence-transformers]'"
                 ) from error
             model = library.SentenceTransformer(model, **options)
-        else:
-            name = str(getattr(getattr(model, "model_card_data", None), "base_model", None) or type(model).__name__)
+        if name is None:
+            raise InvalidConfig("a model that is loaded already needs a name for its space")
         self.model = model
-        dimensions = model.get_sentence_embedding_dimension()
+        # Newer versions have it under the first name.
+        tell = getattr(model, "get_embedding_dimension", None) or model.get_sentence_embedding_dimension
+        dimensions = tell()
         if not isinstance(dimensions, int):
             raise InvalidConfig("the model does not tell its dimensions")
         self.space = EmbeddingSpace(name, dimensions, normalise)
