@@ -31,6 +31,7 @@ from ..indexes import Metric, VectorIndex, VectorSearch
 from ..names import Namespace, check_key, check_namespace
 from ..similarity import VectorInput, to_vector
 from .field_names import metadata_field, rename_fields
+from .transacting import in_transaction
 
 if TYPE_CHECKING:
     from ..similarity import Floats
@@ -280,7 +281,7 @@ class Vectors:
             tx.drop_index(self.namespace, self.index.default_name)
             tx.create_index(self.namespace, self._wanted)
 
-        self.storage.run_transaction(build)
+        in_transaction(self.storage, build)
         self.index = self._wanted
 
 

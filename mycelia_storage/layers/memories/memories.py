@@ -12,6 +12,7 @@ from ...filters import FilterInput
 from ...indexes import FieldIndex, Index
 from ...names import Namespace, check_namespace, key_prefix
 from ...similarity import VectorInput
+from ..transacting import in_transaction
 from .carrying import export_lines, read_lines
 from .contexts import TEXT_INDEX
 from .embedders import Embedder, embed
@@ -97,7 +98,7 @@ class Memories:
                 tx.create_index(self.places.main, index)
 
         try:
-            self.storage.run_transaction(make)
+            in_transaction(self.storage, make)
         except StorageReadOnly:
             pass  # what is there can be read
 
@@ -149,7 +150,7 @@ class Memories:
         new = read_new(given, now_ms())
         assert new is not None
         prepared = self._vectors.prepare([new])
-        return self.storage.run_transaction(write_new, self.places, prepared, duplicates)[0]
+        return in_transaction(self.storage, write_new, self.places, prepared, duplicates)[0]
 
     def remember_many(
         self,
@@ -168,7 +169,7 @@ class Memories:
         receipts: list[Receipt] = []
         for batch in batches(items, batch_size):
             news = read_batch(batch, self.places.main)
-            receipts += self.storage.run_transaction(write_new, self.places, self._vectors.prepare(news), duplicates)
+            receipts += in_transaction(self.storage, write_new, self.places, self._vectors.prepare(news), duplicates)
         return receipts
 
     # -- recalling -------------------------------------------------------------------------------------------------
@@ -355,7 +356,7 @@ class Memories:
         vectors = self._vectors.given(new)
         next_window = self._vectors.for_update(key, changes, vectors)
         changes["metadata"] = new.metadata
-        self.storage.run_transaction(write_update, self.places, key, changes, vectors, next_window)
+        in_transaction(self.storage, write_update, self.places, key, changes, vectors, next_window)
         entry = self.storage.get_entry(key, namespace=self.places.main)
         if entry is None:
             raise StorageError(f"key {key!r} in namespace {self.places.main!r} was deleted after its update")
@@ -383,7 +384,7 @@ class Memories:
         keys = None
         if key is not None:
             keys = [check_memory_key(one) for one in ([key] if isinstance(key, str) else key)]
-        return self.storage.run_transaction(write_forget, self.places, keys, condition)
+        return in_transaction(self.storage, write_forget, self.places, keys, condition)
 
     # -- carrying --------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from ...contract import Entry, StorageBackend
 from ...errors import EmbeddingMismatch, InvalidInput, NamespaceNotFound
 from ...filters import where
+from ..transacting import in_transaction
 from .contexts import outlives, previous, session_of, window_text
 from .embedders import Embedder, embed
 from .records import spoken
@@ -56,7 +57,7 @@ class Reembedding:
         self.batch_size = batch_size
         self.embedded = 0
         self.done = False
-        storage.run_transaction(self._start, restart)
+        in_transaction(storage, self._start, restart)
 
     def _start(self, tx: StorageBackend, restart: bool) -> None:
         spaces, space = self.places.read_state(tx), self.embedder.space
@@ -99,15 +100,15 @@ class Reembedding:
         if not spaces.scanned:
             page = list(self.storage.scan(namespace=self.places.main, after=spaces.cursor, limit=self.batch_size))
             made = self._embed(self._lacking(page))
-            self.embedded += self.storage.run_transaction(self._store_page, spaces, page, made)
+            self.embedded += in_transaction(self.storage, self._store_page, spaces, page, made)
             return True
         waiting = self.storage.list(namespace=self.places.todo, limit=self.batch_size)
         if waiting:
             entries = self.storage.query(where("$key").is_in(waiting), namespace=self.places.main)
             made = self._embed(entries)
-            self.embedded += self.storage.run_transaction(self._store_waiting, waiting, made)
+            self.embedded += in_transaction(self.storage, self._store_waiting, waiting, made)
             return True
-        if self.storage.run_transaction(self._switch):
+        if in_transaction(self.storage, self._switch):
             self._finish(self.places.read_state(self.storage))
             return False
         return True
@@ -186,7 +187,7 @@ class Reembedding:
 
     def _finish(self, spaces: Spaces) -> None:
         if spaces.retired:
-            self.storage.run_transaction(self._drop_retired)
+            in_transaction(self.storage, self._drop_retired)
         self.done = True
         if self.when_done is not None:
             self.when_done(self.embedder)
