@@ -28,6 +28,7 @@ import numpy
 from mycelia_storage import StorageBackend, open_storage
 from mycelia_storage.layers.memories import EmbeddingSpace, Labelled, Memories
 from mycelia_storage.layers.memories.evaluation import LEGS, measure, rank_relevant
+from mycelia_storage.layers.memories.fusion import Fusion
 
 SPACE = EmbeddingSpace("all-MiniLM-L6-v2", 384)
 
@@ -82,10 +83,10 @@ def rank_all(
     memories: Mapping[str, Memories],
     questions: Sequence[tuple[str, Labelled]],
     weights: Mapping[str, float] | None,
-    depth: int = 50,
+    fusion: Fusion | None = None,
 ) -> list[list[int]]:
-    """The ranks of the evidence of each question."""
-    return [rank_relevant(memories[name], one, weights, depth)[1] for name, one in questions]
+    """The ranks of the evidence of each question, 50 at most."""
+    return [rank_relevant(memories[name], one, weights, 50, fusion)[1] for name, one in questions]
 
 
 def figures(
@@ -161,7 +162,8 @@ def main() -> int:
         print(f"{sum(map(len, data.turns.values()))} turns remembered in {time.perf_counter() - began:.1f} s")
         began = time.perf_counter()
         legs = {leg: rank_all(memories, questions, weights) for leg, weights in LEGS.items()}
-        asked = len(LEGS) * len(questions)
+        legs["rrf"] = rank_all(memories, questions, None, "rrf")
+        asked = len(legs) * len(questions)
         print(f"{asked} recalls of 50 in {time.perf_counter() - began:.1f} s\n")
         _print_table(questions, legs)
         if arguments.sweep:

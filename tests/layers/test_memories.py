@@ -157,6 +157,9 @@ def test_contexts_stay_within_a_session_and_equal_times_keep_their_order(storage
     assert context(storage, "k8") == ["word0", "word2", "word3"]
     assert context(storage, "z") == context(storage, "y") == []
     assert keys(memories.list(conversation="c", session="s")) == ["k9", "k8", "k7", "k6"]
+    alone = memories.get("z")
+    assert alone is not None
+    assert (alone.conversation, alone.session) == ("c", None)
     memories.remember_many(
         {"text": f"more{n}", "key": f"a{9 - n}", "conversation": "c", "session": "s", "created_at": 7} for n in range(3)
     )
@@ -414,6 +417,8 @@ def test_bad_memories_are_refused_whole(storage: StorageBackend) -> None:
         {"text": "x", "metadata": {"a": float("nan")}},
         {"text": "x", "speaker": 7},
         {"text": "x", "session": 1},
+        {"text": "x", "conversation": "c", "session": ""},
+        {"text": "x", "conversation": "c", "session": False},
         {"text": "x", "conversation": "c", "session": 1.5},
         {"text": "x", "created_at": "now"},
         {"text": "x", "created_at": 10**17},

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from ...contract import Entry, StorageBackend
 from ...filters import Filter, where
 from ...indexes import TextIndex
-from .records import spoken
+from .records import Session, spoken
 
 #: How many memories before and after one are its context.
 BEFORE: Final = 2
@@ -19,8 +19,6 @@ TEXT_INDEX: Final = TextIndex({"text": 1.0, "speaker": 1.0, "context": 0.3})
 
 #: Numbers that tell memories of the same millisecond apart.
 ORDERS_A_MS: Final = 1000
-
-Session = tuple[str, str | int | None]
 
 
 class Stretch(NamedTuple):
@@ -34,7 +32,7 @@ class Stretch(NamedTuple):
 def session_of(entry: Entry) -> Session | None:
     """The session that a memory belongs to; outside of conversations there is none, and no context."""
     conversation = entry.value.get("conversation")
-    return None if conversation is None else (conversation, entry.value.get("session"))
+    return None if conversation is None else (conversation, entry.value["session"])
 
 
 def in_session(session: Session) -> Filter:

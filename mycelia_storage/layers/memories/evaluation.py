@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ...errors import InvalidInput
+from .fusion import Fusion
 from .memories import Memories
 
 DEPTHS: Final = (5, 10, 20)
@@ -83,10 +84,10 @@ def evaluate(
 
 
 def rank_relevant(
-    memories: Memories, one: Labelled, weights: Mapping[str, float] | None, depth: int
+    memories: Memories, one: Labelled, weights: Mapping[str, float] | None, depth: int, fusion: Fusion | None = None
 ) -> tuple[int, list[int]]:
     """How many memories a recall found, and the ranks of the relevant ones among them, from 1."""
-    hits = memories.recall(one.query, depth, vector=one.vector, weights=weights, **dict(one.conditions))
+    hits = memories.recall(one.query, depth, vector=one.vector, weights=weights, fusion=fusion, **dict(one.conditions))
     wanted = set(one.relevant)
     return len(hits), [rank for rank, hit in enumerate(hits, 1) if hit.key in wanted]
 

@@ -11,7 +11,7 @@ from ...errors import BatchError, InvalidInput, StorageError
 from ..vectors import to_bytes
 from .contexts import ORDERS_A_MS, following, outlives, previous, session_of, window_text
 from .embedders import Embedder, embed
-from .records import NewMemory, read_new, spoken
+from .records import NewMemory, Session, read_new, spoken
 from .spaces import EmbeddingSpace, Places
 from .writing import Dedupe, Duplicates, Prepared, VectorPair, now_ms
 
@@ -61,12 +61,11 @@ class VectorMaking:
     def _window_texts(self, news: Sequence[NewMemory]) -> list[str | None]:
         """What is embedded for the windows; None where no memory of the session comes before."""
         found: list[str | None] = [None] * len(news)
-        last: dict[tuple[str, str | int | None], tuple[str, str | None, float | None]] = {}
+        last: dict[Session, tuple[str, str | None, float | None]] = {}
         for n in sorted(range(len(news)), key=lambda n: news[n].created_at):
-            new = news[n]
-            if new.conversation is None:
+            new, session = news[n], news[n].place
+            if session is None:
                 continue
-            session = (new.conversation, new.session)
             if session not in last:
                 place = (new.created_at + 1) * ORDERS_A_MS
                 entry = previous(self.storage, self.places.main, session, place)

@@ -20,6 +20,12 @@ LONGEST_KEY: Final = 900
 #: Milliseconds that a created_at may lie from 1970, either way: what JavaScript's dates hold.
 MOST_MS: Final = 8_640_000_000_000_000
 
+#: How a memory in a conversation without sessions is stored: indexes find it faster than null.
+NO_SESSION: Final = ""
+
+#: A conversation and the session in it, as stored.
+Session = tuple[str, str | int]
+
 Status = Literal["stored", "merged", "duplicate"]
 Verdict = Literal["returned", "missing", "expired", "filtered", "below the cut", "no match"]
 
@@ -128,6 +134,13 @@ class NewMemory:
     history: tuple[dict[str, Any], ...] = ()
 
     @property
+    def place(self) -> Session | None:
+        """The session that it belongs to."""
+        if self.conversation is None:
+            return None
+        return self.conversation, NO_SESSION if self.session is None else self.session
+
+    @property
     def spoken(self) -> str:
         """The text as it is embedded."""
         return spoken(self.text, self.speaker)
@@ -164,10 +177,10 @@ def read_new(given: Mapping[str, Any], now: int) -> NewMemory | None:
     created_ms = now if created_at is None else milliseconds(created_at, "created_at")
     conversation = _name(given, "conversation")
     session = given.get("session")
-    if session is not None and (
-        conversation is None or isinstance(session, bool) or not isinstance(session, str | int)
-    ):
-        raise InvalidInput("a session is a string or a whole number, within a conversation")
+    if session is not None:
+        named = isinstance(session, str | int) and not isinstance(session, bool) and session != NO_SESSION
+        if conversation is None or not named:
+            raise InvalidInput("a session is a string that is not empty, or a whole number, within a conversation")
     if given.get("window_vector") is not None and given.get("vector") is None:
         raise InvalidInput("a window_vector comes with a vector")
     return NewMemory(
@@ -233,8 +246,8 @@ def value_of(new: NewMemory, order: int) -> dict[str, Any]:
         found = getattr(new, name)
         if found is not None:
             value[name] = found
-    if new.conversation is not None:
-        value["session"] = new.session
+    if new.place is not None:
+        value["session"] = new.place[1]
     return value
 
 
@@ -254,7 +267,7 @@ def memory_of(entry: Entry) -> Memory:
         value.get("speaker"),
         value.get("subject"),
         value.get("conversation"),
-        value.get("session"),
+        None if value.get("session") == NO_SESSION else value.get("session"),
         value.get("source"),
         created_at,
         entry.metadata,

@@ -14,7 +14,6 @@ from ...filters import Filter, where
 from ...names import join_key, key_prefix
 from .contexts import (
     ORDERS_A_MS,
-    Session,
     Stretch,
     around,
     changed_contexts,
@@ -25,7 +24,7 @@ from .contexts import (
     session_of,
 )
 from .fields import repeated
-from .records import NewMemory, Receipt, digest, value_of
+from .records import NO_SESSION, NewMemory, Receipt, Session, digest, value_of
 from .spaces import EmbeddingSpace, Places, check_dimensions
 
 Dedupe = Literal["skip", "merge"]
@@ -123,10 +122,10 @@ def _placed(tx: StorageBackend, places: Places, batch: Sequence[Prepared], now: 
     sessions: dict[Session, list[NewMemory]] = {}
     for prepared in batch:
         new = prepared.new
-        if new.conversation is None:
+        if new.place is None:
             entries[new.key] = _entry(places, new, new.created_at * ORDERS_A_MS, now)
         else:
-            sessions.setdefault((new.conversation, new.session), []).append(new)
+            sessions.setdefault(new.place, []).append(new)
     for session, arrived in sessions.items():
         arrived.sort(key=lambda new: new.created_at)
         stretch = read_stretch(tx, places.main, session, arrived[0].created_at, single=len(arrived) == 1)
@@ -250,12 +249,12 @@ def write_update(
         raise KeyNotFound(places.main, key)
     now = now_ms()
     named = {name: change for name, change in changes.items() if name != "metadata"}
-    value = {name: held for name, held in {**entry.value, **named}.items() if held is not None or name == "session"}
+    value = {name: held for name, held in {**entry.value, **named}.items() if held is not None}
     value["digest"] = digest(value["text"])
     metadata = {**entry.metadata, **(changes.get("metadata") or {})}
     if value == entry.value and metadata == entry.metadata and not vectors:
         return False
-    earlier = {name: held for name, held in entry.value.items() if name not in _HISTORY_LEFT_OUT}
+    earlier = {name: held for name, held in entry.value.items() if name not in _HISTORY_LEFT_OUT and held != NO_SESSION}
     tx.set(
         join_key(key, entry.version),
         {**earlier, "metadata": entry.metadata, "version": entry.version, "replaced_at": now},
