@@ -101,6 +101,14 @@ def outlives(other: Entry, entry: Entry) -> bool:
     return other.expires_at is None or (entry.expires_at is not None and other.expires_at >= entry.expires_at)
 
 
-def window_text(before: tuple[str, str | None] | None, text: str, speaker: str | None) -> str | None:
+def window_text(before: tuple[str, str | None], text: str, speaker: str | None) -> str:
     """The text of a window: the previous memory's text and speaker, and this one's."""
-    return None if before is None else f"{spoken(*before)}\n{spoken(text, speaker)}"
+    return f"{spoken(*before)}\n{spoken(text, speaker)}"
+
+
+def window_of(before: Entry | None, entry: Entry) -> str | None:
+    """The text of a memory's window; None where nothing comes before it, or nothing that lasts as long."""
+    if before is None or not outlives(before, entry):
+        return None
+    said = (before.value["text"], before.value.get("speaker"))
+    return window_text(said, entry.value["text"], entry.value.get("speaker"))

@@ -13,7 +13,9 @@ from ...indexes import FieldIndex, Index
 from ...names import Namespace, check_namespace, key_prefix
 from ...similarity import VectorInput
 from ..transacting import in_transaction
+from .arriving import Dedupe, write_new
 from .carrying import export_lines, read_lines
+from .changing import write_forget, write_update
 from .contexts import TEXT_INDEX
 from .embedders import Embedder, embed
 from .fields import memory_filter
@@ -23,7 +25,7 @@ from .recalling import Asked, Search, depths, reason
 from .records import Memory, Reason, Receipt, Recollections, check_memory_key, memory_of, read_new
 from .reembedding import Reembedding, ReembedReport
 from .spaces import EmbeddingSpace, Places
-from .writing import Dedupe, now_ms, write_forget, write_new, write_update
+from .writing import now_ms
 
 _FIELD_INDEXES: Final = (
     FieldIndex(("conversation", "session", "order")),

@@ -9,11 +9,13 @@ from typing import Any
 from ...contract import StorageBackend
 from ...errors import BatchError, InvalidInput, StorageError
 from ..vectors import to_bytes
-from .contexts import ORDERS_A_MS, following, outlives, previous, session_of, window_text
+from .arriving import Dedupe, Duplicates
+from .changing import NextWindow
+from .contexts import ORDERS_A_MS, following, previous, session_of, window_of, window_text
 from .embedders import Embedder, embed
 from .records import NewMemory, Session, read_new, spoken
 from .spaces import EmbeddingSpace, Places
-from .writing import Dedupe, Duplicates, Prepared, VectorPair, now_ms
+from .writing import Prepared, VectorPair, now_ms
 
 
 class VectorMaking:
@@ -38,9 +40,9 @@ class VectorMaking:
             texts = [news[n].spoken for n in at]
             with_window = [n for n in at if windows[n] is not None]
             made = embed(embedder, [*texts, *(str(windows[n]) for n in with_window)])
-            window_of = dict(zip(with_window, made[len(texts) :], strict=True))
+            made_windows = dict(zip(with_window, made[len(texts) :], strict=True))
             for n, text in zip(at, made, strict=False):
-                vectors[n][embedder.space] = VectorPair(text, window_of.get(n))
+                vectors[n][embedder.space] = VectorPair(text, made_windows.get(n), windows[n])
         return [Prepared(new, found) for new, found in zip(news, vectors, strict=True)]
 
     def given(self, new: NewMemory) -> dict[EmbeddingSpace, VectorPair]:
@@ -81,35 +83,31 @@ class VectorMaking:
 
     def for_update(
         self, key: str, changes: dict[str, Any], vectors: dict[EmbeddingSpace, VectorPair]
-    ) -> tuple[str, dict[EmbeddingSpace, bytes]] | None:
+    ) -> NextWindow | None:
         """Add the vectors of the new text; the new window of the memory that follows."""
         entry = self.storage.get_entry(key, namespace=self.places.main)
         if entry is None or not ("text" in changes or "speaker" in changes):
             return None
-        text = changes.get("text", entry.value["text"])
-        speaker = changes.get("speaker", entry.value.get("speaker"))
+        entry = entry._replace(value={**entry.value, **changes})
         session, order = session_of(entry), entry.value["order"]
         before = after = None
         if session is not None:
             before = previous(self.storage, self.places.main, session, order)
             after = following(self.storage, self.places.main, session, order)
-        own_window = None
-        if before is not None and outlives(before, entry):
-            own_window = window_text((before.value["text"], before.value.get("speaker")), text, speaker)
-        next_text = None
-        if after is not None and outlives(entry, after):
-            next_text = window_text((text, speaker), after.value["text"], after.value.get("speaker"))
+        said = spoken(entry.value["text"], entry.value.get("speaker"))
+        own_window = window_of(before, entry)
+        next_text = None if after is None else window_of(entry, after)
         windows: dict[EmbeddingSpace, bytes] = {}
         for embedder in (self.embedder, self.next):
             if embedder is None:
                 continue
-            texts = [one for one in (spoken(text, speaker), own_window, next_text) if one is not None]
+            texts = [one for one in (said, own_window, next_text) if one is not None]
             made = iter(embed(embedder, texts))
-            own = VectorPair(next(made), None if own_window is None else next(made))
+            own = VectorPair(next(made), None if own_window is None else next(made), own_window)
             vectors.setdefault(embedder.space, own)
             if next_text is not None:
                 windows[embedder.space] = next(made)
-        return None if after is None or not windows else (after.key, windows)
+        return None if next_text is None or not windows else NextWindow(next_text, windows)
 
 
 def read_batch(batch: list[Any], namespace: str) -> list[NewMemory]:

@@ -17,11 +17,11 @@ from ...contract import Entry, StorageBackend
 from ...errors import EmbeddingMismatch, InvalidInput, NamespaceNotFound
 from ...filters import where
 from ..transacting import in_transaction
-from .contexts import outlives, previous, session_of, window_text
+from .contexts import previous, session_of, window_of
 from .embedders import Embedder, embed
 from .records import spoken
 from .spaces import EmbeddingSpace, Places, Spaces
-from .writing import VectorPair, now_ms, write_vectors
+from .writing import VectorPair, now_ms, true_windows, write_vectors
 
 
 @dataclass(frozen=True)
@@ -119,23 +119,20 @@ class Reembedding:
         return [entry for entry in entries if entry.key not in held]
 
     def _embed(self, entries: Sequence[Entry]) -> list[tuple[Entry, VectorPair]]:
-        windows: list[str | None] = []
-        for entry in entries:
-            session, before = session_of(entry), None
-            if session is not None:
-                before = previous(self.storage, self.places.main, session, entry.value["order"])
-            if before is None or not outlives(before, entry):
-                windows.append(None)
-            else:
-                said = (before.value["text"], before.value.get("speaker"))
-                windows.append(window_text(said, entry.value["text"], entry.value.get("speaker")))
+        windows = [self._window(self.storage, entry) for entry in entries]
         texts = [spoken(entry.value["text"], entry.value.get("speaker")) for entry in entries]
         made = embed(self.embedder, [*texts, *(window for window in windows if window is not None)])
         rest = iter(made[len(texts) :])
         return [
-            (entry, VectorPair(text, None if window is None else next(rest)))
+            (entry, VectorPair(text, None if window is None else next(rest), window))
             for entry, text, window in zip(entries, made, windows, strict=False)
         ]
+
+    def _window(self, storage: StorageBackend, entry: Entry) -> str | None:
+        session = session_of(entry)
+        if session is None:
+            return None
+        return window_of(previous(storage, self.places.main, session, entry.value["order"]), entry)
 
     def _store_page(
         self, tx: StorageBackend, seen: Spaces, page: Sequence[Entry], made: Sequence[tuple[Entry, VectorPair]]
@@ -168,7 +165,7 @@ class Reembedding:
                 continue
             same = all(now.value.get(name) == entry.value.get(name) for name in ("text", "speaker"))
             if same:
-                good.append((now, {space: pair}))
+                good.append((now, true_windows({space: pair}, self._window(tx, now))))
             else:
                 again.append(now)
         write_vectors(tx, self.places, good, now_ms())
