@@ -80,7 +80,7 @@ def test_random_changes(storage: StorageBackend) -> None:
         found |= {"speaker": random.choice(["Ann", "Bob", None])}
         return found | {"conversation": place[0], "session": place[1]}
 
-    for step in range(80):
+    for step in range(60):
         action = random.choice(["one", "one", "many", "text", "metadata", "forget", "forget many"])
         keys = [memory.key for memory in memories.list()]
         if action == "one":
