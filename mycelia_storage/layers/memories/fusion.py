@@ -6,8 +6,8 @@ not find gets its true cosine. One that a cut text leg did not find scores betwe
 of that is taken. RRF: the sum of weight / (60 + rank).
 
 On five long conversations (997 questions; bench/recall_quality.py) the weighted sum beat its best leg on every measure
-and RRF was worse than text alone on three of four, so weighted is the default. Weights of text from .5 to .6 do about as well; what is left is shared by a
-text's own vector and that of its window.
+and RRF was worse than text alone on three of four, so weighted is the default. Weights of text from .5 to .6 do about
+as well; what is left is shared by a text's own vector and that of its window.
 """
 
 from __future__ import annotations
