@@ -113,7 +113,8 @@ class ChangeLog(Context):
                 if row.value["at"] >= oldest:
                     break
                 last = max(last, _number(row.key))
-        last = min([last, *(cursor.push_sequence for cursor in self.list_sync_cursors())])
+        for cursor in self.list_sync_cursors():
+            last = min(last, cursor.push_sequence)
         return self.compact_wal_events(last) if last > gone else 0
 
     # -- peers -----------------------------------------------------------------------------------------------------

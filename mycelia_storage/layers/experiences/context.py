@@ -9,7 +9,7 @@ from .decay_settings import RecallWeights
 from .entities import Activity, Experience, Insight, Relation
 from .kinds import Direction
 from .limits import check_count
-from .search import CANDIDATES, Search, SearchFilter, SearchOptions
+from .search import CANDIDATES, EVERYTHING, Search, SearchFilter, SearchOptions
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ContextRequest:
     include_insights: bool = True
     include_relations: bool = True
     include_active_agents: bool = True
-    filter: SearchFilter = SearchFilter()
+    filter: SearchFilter = EVERYTHING
     recall_weights: RecallWeights | None = None
     now: int | None = None
 

@@ -1,7 +1,7 @@
 """How knowledge fades: energy from importance, use and age, and the settings of it.
 
-energy = importance · (1 + freq_weight · ln(1 + applications)) · 2^(-age / half_life), cut to [0, 1]. Age is the time since
-the last reinforcement. It is computed when read, never stored, rounded to float32 and then cut.
+energy = importance · (1 + freq_weight · ln(1 + applications)) · 2^(-age / half_life), cut to [0, 1]. Age is the time
+since the last reinforcement. It is computed when read, never stored, rounded to float32 and then cut.
 """
 
 from __future__ import annotations

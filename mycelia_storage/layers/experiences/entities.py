@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Counters stop here.
 MOST_APPLICATIONS: Final = 2**32 - 1
 
+#: The type of an experience that names none.
+UNSPECIFIED: Final = Generic()
+
 
 def numbers_of(vector: bytes) -> NDArray[numpy.float32]:
     """The numbers of a stored vector, shape (dimension,), read-only."""
@@ -83,7 +86,7 @@ class NewExperience:
     content: str = ""
     embedding: Any = None
     """Numbers, an array or bytes of float32; None asks the store's embedder."""
-    experience_type: ExperienceType = Generic()
+    experience_type: ExperienceType = UNSPECIFIED
     importance: float = 0.5
     confidence: float = 0.5
     domain: Sequence[str] = ()
@@ -113,7 +116,7 @@ class Experience:
     collective_id: str
     content: str
     vector: bytes = field(repr=False)
-    experience_type: ExperienceType = Generic()
+    experience_type: ExperienceType = UNSPECIFIED
     importance: float = 0.5
     confidence: float = 0.5
     applications: dict[str, int] = field(default_factory=dict)

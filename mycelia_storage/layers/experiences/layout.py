@@ -1,34 +1,36 @@
 """Where everything of a store of experiences lies. All of it is below one root namespace, ``experiences`` by default.
 
-===========================  =======================================  =====================================================
-namespace below the root     key                                      value
-===========================  =======================================  =====================================================
-``about``                    ``store``                                what the store is: instance, dimension, versions
-``sequence``                 ``log``                                  last sequence number, last clock value, numbers gone
-``log``                      ``(seq)``                                one mutation: entity, id, collective, kind, time
-``collectives``              collective                               the collective
-``experiences``              experience                               the experience without its vector
-``relations``                relation                                 the relation
-``edges_out`` ``edges_in``   ``(experience, relation)``               the experience at the other end
-``edge_keys``                ``(source, type, target)``               the relation: at most one
-``insights``                 insight                                  the insight without its vector
-``tombstones``               id of a deleted entity                   what it was, and the stamp of its death
-``decay``                    collective                               its own settings of decay
-``cursors``                  instance of a peer                       how far this store has pushed to and pulled from it
-``c/<collective>/ages``      ``(timestamp, experience)``              bytes of the experience: paging, newest, counting
-``c/<collective>/types``     ``(type tag, experience)``               null
-``c/<collective>/vectors``   experience                               its vector; metadata: what filters ask. VectorIndex
-``c/<collective>/zeros``     experience                               the same for vectors that are all zero
-``c/<collective>/edges``     ``(timestamp of source, source, relation)``  null: paging of relations
-``c/<collective>/insights``  insight                                  null
-``c/<collective>/insight_vectors``  insight                           its vector. VectorIndex
-``c/<collective>/insight_zeros``    insight                           the same for vectors that are all zero
-``c/<collective>/activities``  agent                                  the activity
-===========================  =======================================  =====================================================
+==========================  ===============================  ====================================================
+namespace below the root    key                              value
+==========================  ===============================  ====================================================
+``about``                   store                            what the store is: instance, dimension, versions
+``sequence``                log                              last sequence number, last clock value, numbers gone
+``log``                     (seq)                            one mutation: entity, id, collective, kind, time
+``collectives``             collective                       the collective
+``experiences``             experience                       the experience without its vector
+``relations``               relation                         the relation
+``edges_out``               (source, relation)               the target
+``edges_in``                (target, relation)               the source
+``edge_keys``               (source, type, target)           the relation: at most one
+``insights``                insight                          the insight without its vector
+``tombstones``              id of what was deleted           what it was, and the stamp of its death
+``decay``                   collective                       its own settings of decay
+``cursors``                 instance of a peer               how far it was pushed to and pulled from
+``c/<c>/ages``              (timestamp, experience)          bytes of the experience: paging, newest
+``c/<c>/types``             (type tag, experience)           null
+``c/<c>/vectors``           experience                       vector; metadata: what filters ask. VectorIndex
+``c/<c>/zeros``             experience                       the same for vectors that are all zero
+``c/<c>/edges``             (timestamp, source, relation)    null: paging of relations, by age of the source
+``c/<c>/insights``          insight                          null
+``c/<c>/insight_vectors``   insight                          its vector. VectorIndex
+``c/<c>/insight_zeros``     insight                          the same for vectors that are all zero
+``c/<c>/activities``        agent                            the activity
+==========================  ===============================  ====================================================
 
-Ids are UUIDs in their text form, so keys sort as the ids do; keys in parentheses are made by ``names.join_key``. Only
-``sequence`` tracks changes: one change for each transaction wakes whoever watches, in any process. A vector index may
-not hold a vector that has no direction, so those lie beside it and are found with similarity 0.
+``<c>`` is a collective. Ids are UUIDs in their text form, so keys sort as the ids do; keys in parentheses, and agents,
+are made by ``names.join_key``. Only ``sequence`` tracks changes: one change for each transaction wakes whoever watches,
+in any process. A vector index may not hold a vector that has no direction, so those lie beside it and are found with
+similarity 0.
 """
 
 from __future__ import annotations

@@ -101,9 +101,8 @@ def check_type(kind: Any) -> None:
         check_score("quality", kind.quality)
     elif isinstance(kind, UserPreference):
         check_score("strength", kind.strength)
-    elif isinstance(kind, Difficulty):
-        if kind.severity not in tuple(Severity):
-            raise InvalidField("severity", f"is one of {', '.join(Severity)}")
+    elif isinstance(kind, Difficulty) and kind.severity not in tuple(Severity):
+        raise InvalidField("severity", f"is one of {', '.join(Severity)}")
 
 
 def check_score(field: str, score: Any) -> None:

@@ -117,10 +117,10 @@ def _clear_experience(turn: Turn, old: Experience, new: Experience) -> None:
 
 
 def drop_experience(turn: Turn, experience: Experience, died: str | None = None) -> int:
-    """Remove an experience with the relations that touch it, each with its log row and tombstone; how many relations."""
+    """Remove an experience and the relations that touch it, all with log row and tombstone; how many relations."""
     relations = relations_of(turn, experience.id)
     for relation in relations:
-        drop_relation(turn, relation, experience.collective_id)
+        drop_relation(turn, relation, experience.collective_id, echo=True)
     layout, c = turn.layout, experience.collective_id
     turn.remove(layout.experiences, experience.id)
     turn.remove(layout.zeros(c) if is_zero(experience.vector) else layout.vectors(c), experience.id)

@@ -4,8 +4,8 @@ Similarity is the cosine of two vectors, 0 where one of them is all zero. The fi
 so there are never fewer hits than there are matches. Hits go by score, then by similarity, then by id.
 
 Weighted ranking: score = similarity weight * similarity cut to [0, 1] + energy weight * energy. It reads the nearest
-max(4k, k + 16) matches, and four times as many until no experience left out could enter the result, or ``candidates`` are
-read. So it is exact in collectives of up to ``candidates`` matches, and often beyond.
+max(4k, k + 16) matches, and four times as many until no experience left out could enter the result, or ``candidates``
+are read. So it is exact in collectives of up to ``candidates`` matches, and often beyond.
 """
 
 from __future__ import annotations
@@ -79,11 +79,13 @@ class SearchFilter:
     @property
     def matches_nothing(self) -> bool:
         """Whether it has an empty list, which nothing meets."""
-        return (
-            (self.experience_types is not None
-            and not self.experience_types)
-            or (self.domains is not None and not self.domains)
+        return (self.experience_types is not None and not self.experience_types) or (
+            self.domains is not None and not self.domains
         )
+
+
+#: The filter that leaves out what is archived, and nothing else.
+EVERYTHING: Final = SearchFilter()
 
 
 class Found(NamedTuple):
@@ -100,7 +102,7 @@ class SearchOptions:
     """How to search. ``now`` pins the time that energies are counted at."""
 
     k: int = 10
-    filter: SearchFilter = SearchFilter()
+    filter: SearchFilter = EVERYTHING
     weights: RecallWeights | None = None
     candidates: int = CANDIDATES
     now: int | None = None

@@ -10,9 +10,9 @@ class ExperienceStore(Lines):
     """Shared knowledge of agents, over any storage.
 
     ``storage``: a storage, or a transaction, which the store then joins. ``dimension`` of all vectors, fixed when the
-    store is made. ``namespace``: below which everything lies (:mod:`.layout`). ``embedder``: text -> vector, asked where no
-    vector is given. ``decay``: settings for all collectives without their own. ``stale_after``: seconds after which an
-    agent that is not heard of counts as gone. ``read_only``: writes raise ReadOnly, and a store must be there.
+    store is made. ``namespace``: everything lies below it (:mod:`.layout`). ``embedder``: text -> vector, asked where
+    no vector is given. ``decay``: settings for all collectives without their own. ``stale_after``: seconds after which
+    an agent that is not heard of counts as gone. ``read_only``: writes raise ReadOnly, and a store must be there.
 
     The storage stays its caller's: closing the store does not close it. Raises DimensionMismatch, SchemaMismatch,
     InvalidField, NotFound (read_only, and there is no store).

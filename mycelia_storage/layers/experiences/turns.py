@@ -85,6 +85,15 @@ class Turn:
             self.put(self.layout.sequence, LOG_KEY, self._row)
         self.flush()
 
+    def mark(self) -> tuple[dict[tuple[str, str], Any], dict[str, int]]:
+        """Where the turn stands; the buffer is written first."""
+        self.flush()
+        return {}, dict(self._row)
+
+    def back_to(self, mark: tuple[dict[tuple[str, str], Any], dict[str, int]]) -> None:
+        """Forget what was put since the mark, if nothing has been flushed."""
+        self._buffer, self._row = dict(mark[0]), dict(mark[1])
+
     # -- clock and log ---------------------------------------------------------------------------------------------
 
     @property

@@ -1,7 +1,8 @@
 """Watching: a subscription reads the change log from a sequence number on and is woken by commits of any process.
 
-Nothing is queued between writer and reader, so a slow reader holds up nobody and loses nothing: it reads the log at its own
-pace. If the log was compacted under it, it gets a :class:`Gap` that says which numbers it missed, and goes on behind.
+Nothing is queued between writer and reader, so a slow reader holds up nobody and loses nothing: it reads the log at its
+own pace. If the log was compacted under it, it gets a :class:`Gap` that says which numbers it missed, and goes on
+behind.
 """
 
 from __future__ import annotations

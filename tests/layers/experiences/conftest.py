@@ -1,0 +1,81 @@
+"""A store of experiences on each backend."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from mycelia_storage import MemoryStorageBackend, RocksDBStorageBackend, SQLiteStorageBackend
+from mycelia_storage.contract import StorageBackend
+from mycelia_storage.layers.experiences import ExperienceStore, NewExperience
+
+BACKENDS = ("memory", "rocksdb", "sqlite", "postgres")
+DIMENSION = 8
+
+OpenStorage = Callable[[], StorageBackend]
+MakeStore = Callable[[], ExperienceStore]
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def open_storage(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenStorage]:
+    """Opens empty storages of the backend; all are closed at the end."""
+    numbers = count()
+    schemas = request.getfixturevalue("postgres_schemas") if backend == "postgres" else None
+    with ExitStack() as opened:
+
+        def open_new() -> StorageBackend:
+            name = f"s{next(numbers)}"
+            if backend == "memory":
+                storage: StorageBackend = MemoryStorageBackend()
+            elif backend == "rocksdb":
+                storage = RocksDBStorageBackend({"dbPath": str(tmp_path / name)})
+            elif backend == "sqlite":
+                storage = SQLiteStorageBackend({"dbPath": str(tmp_path / f"{name}.db"), "synchronous": "OFF"})
+            else:
+                from mycelia_storage.backends.postgres import PostgresStorageBackend
+
+                storage = PostgresStorageBackend(schemas.url, schema=schemas.new())
+            return opened.enter_context(storage)
+
+        yield open_new
+
+
+@pytest.fixture
+def storage(open_storage: OpenStorage) -> StorageBackend:
+    return open_storage()
+
+
+@pytest.fixture
+def store(storage: StorageBackend) -> ExperienceStore:
+    return ExperienceStore(storage, DIMENSION)
+
+
+@pytest.fixture
+def team(store: ExperienceStore) -> str:
+    """A collective."""
+    return store.create_collective("team")
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    return random.Random(20_261_121)
+
+
+def vector(*numbers: float) -> list[float]:
+    """A vector that begins so, and goes on with zeros."""
+    return [*numbers, *[0.0] * (DIMENSION - len(numbers))]
+
+
+def lesson(team: str, content: str = "a lesson", embedding: object = None, **fields: object) -> NewExperience:
+    """Something to record."""
+    return NewExperience(team, content, vector(1.0) if embedding is None else embedding, **fields)  # type: ignore[arg-type]
