@@ -87,7 +87,9 @@ class ExperienceType:
 
     def to_json(self) -> dict[str, Any]:
         """JSON data with the name of the kind."""
-        return {"kind": type(self).__name__} | {field.name: getattr(self, field.name) for field in fields(self)}
+        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain = {name: str(value) if isinstance(value, Severity) else value for name, value in data.items()}
+        return {"kind": type(self).__name__} | plain
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> ExperienceType:

@@ -12,10 +12,11 @@ import pytest
 
 from mycelia_storage import MemoryStorageBackend, RocksDBStorageBackend, SQLiteStorageBackend
 from mycelia_storage.contract import StorageBackend
-from mycelia_storage.layers.experiences import ExperienceStore, NewExperience
+from mycelia_storage.layers.experiences import ExperienceStore
+
+from .making import DIMENSION
 
 BACKENDS = ("memory", "rocksdb", "sqlite", "postgres")
-DIMENSION = 8
 
 OpenStorage = Callable[[], StorageBackend]
 MakeStore = Callable[[], ExperienceStore]
@@ -69,13 +70,3 @@ def team(store: ExperienceStore) -> str:
 @pytest.fixture
 def rng() -> random.Random:
     return random.Random(20_261_121)
-
-
-def vector(*numbers: float) -> list[float]:
-    """A vector that begins so, and goes on with zeros."""
-    return [*numbers, *[0.0] * (DIMENSION - len(numbers))]
-
-
-def lesson(team: str, content: str = "a lesson", embedding: object = None, **fields: object) -> NewExperience:
-    """Something to record."""
-    return NewExperience(team, content, vector(1.0) if embedding is None else embedding, **fields)  # type: ignore[arg-type]
