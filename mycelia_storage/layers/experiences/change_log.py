@@ -92,8 +92,8 @@ class ChangeLog(Context):
 
         A peer that will not come back is forgotten by :meth:`forget_peer`, or it holds the log for ever.
         """
-        sent = [cursor.push_sequence for cursor in self.list_sync_cursors()]
-        return self.compact_wal_events(min(sent)) if sent and min(sent) else 0
+        sent = min((cursor.push_sequence for cursor in self.list_sync_cursors()), default=0)
+        return self.compact_wal_events(sent) if sent else 0
 
     def trim_log(self, *, keep: int | None = None, max_age: float | None = None) -> int:
         """Delete all but the newest ``keep`` rows, and those older than ``max_age`` seconds; how many.

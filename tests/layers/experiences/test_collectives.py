@@ -53,7 +53,7 @@ def test_racing_callers_get_the_same_collective(store: ExperienceStore) -> None:
     assert len(store.list_collectives()) == 1
 
 
-def test_deleting_takes_everything_along(store: ExperienceStore, storage: StorageBackend, team: str) -> None:
+def test_deleting_takes_everything_along(store: ExperienceStore, storage: StorageBackend) -> None:
     before = everything(storage)
     doomed = store.create_collective("doomed")
     ids = store.record_many([lesson(doomed, "a"), lesson(doomed, "b"), lesson(doomed, "zero", vector())])

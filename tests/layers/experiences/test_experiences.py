@@ -162,7 +162,7 @@ def test_a_vector_must_come_from_somewhere(store: ExperienceStore, storage: Stor
     learned = ExperienceStore(storage, DIMENSION, embedder=lambda text: vector(len(text)))
     id = learned.record(replace(lesson(team, "four"), embedding=None))
     assert learned.search_similar(team, vector(4.0), 1)[0][0].id == id
-    failing = ExperienceStore(storage, DIMENSION, embedder=lambda text: [][1])
+    failing = ExperienceStore(storage, DIMENSION, embedder=lambda text: [][len(text)])
     with pytest.raises(EmbeddingError):
         failing.record(replace(lesson(team), embedding=None))
 

@@ -73,7 +73,7 @@ def test_a_deleted_collective_comes_back(full: ExperienceStore, team: str) -> No
         (lambda lines: [lines[0], *lines[2:]], InvalidField),
         (lambda lines: [lines[0], orjson.dumps(orjson.loads(lines[1]) | {"vector": ""})], InvalidField),
         (lambda lines: [orjson.dumps(orjson.loads(lines[0]) | {"dimension": 9}), *lines[1:]], DimensionMismatch),
-        (lambda lines: [], InvalidField),
+        (lambda lines: lines[:0], InvalidField),
     ],
 )
 def test_a_bad_line_imports_nothing(

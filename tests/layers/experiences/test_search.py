@@ -219,7 +219,7 @@ def test_energy_brings_in_what_is_not_near(store: ExperienceStore, team: str) ->
 def test_weighted_ranking_is_that_of_all(store: ExperienceStore, team: str, rng: random.Random) -> None:
     vectors = many(store, team, rng, 150)
     now = 2_000_000_000_000
-    held = [e for e in store.list_experiences(team, 1_000)]
+    held = store.list_experiences(team, 1_000)
     settings = store.decay_of(team)
     query = [rng.gauss(0, 1) for _ in range(DIMENSION)]
     for alpha in (0.2, 0.8):

@@ -14,13 +14,15 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
+
 from ....contract import StorageBackend
 from ..change_log import ChangeLog
 from ..entities import LogRecord
 from ..kinds import Entity
 from ..rows import vectors_of
 
-#: About how many bytes of changes go into a page.
+#: How many bytes of changes go into a page, unless it is a single one.
 PAGE_BYTES: Final = 4 * 2**20
 
 _STATE_ORDER: Final = (Entity.COLLECTIVE, Entity.EXPERIENCE, Entity.RELATION, Entity.INSIGHT)
@@ -161,7 +163,4 @@ def _death(id: str, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _size(state: dict[str, Any]) -> int:
-    data = state["data"] or {}
-    return (
-        600 + 2 * len(data.get("content", "")) + len(state.get("vector", "")) + 60 * len(data.get("applications", ()))
-    )
+    return len(orjson.dumps(state)) + 32

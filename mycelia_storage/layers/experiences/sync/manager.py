@@ -14,10 +14,10 @@ from ..errors import CursorTooOld, HandshakeRefused, InvalidField, InvalidPayloa
 from ..store import ExperienceStore
 from ..turns import Turn
 from .applying import Applied
-from .changes import Scope, read_page, read_state
-from .frames import Operation, decode_frame, encode_frame
+from .changes import PAGE_BYTES, Scope, read_page, read_state
+from .frames import LEAST_FRAME, MAX_FRAME, Operation, decode_frame, encode_frame
 from .peers import Peer
-from .service import apply_page, check_greeting, greeting, read_instance
+from .service import apply_page, check_greeting, greeting, page_size, read_instance
 
 
 class SyncDirection(StrEnum):
@@ -48,6 +48,8 @@ class SyncConfig:
     insights: bool = True
     batch_size: int = 500
     """Log rows a page."""
+    max_frame: int = MAX_FRAME
+    """Bytes of the largest message taken or sent, at least 1 MiB. The peer's own limit is kept too."""
     interval: float = 1.0
     retry_first: float = 0.5
     retry_most: float = 30.0
@@ -56,6 +58,8 @@ class SyncConfig:
         """Raise InvalidField."""
         if not isinstance(self.batch_size, int) or not 1 <= self.batch_size <= 5_000:
             raise InvalidField("batch_size", "is a whole number from 1 to 5,000")
+        if not isinstance(self.max_frame, int) or self.max_frame < LEAST_FRAME:
+            raise InvalidField("max_frame", f"is at least {LEAST_FRAME:,} bytes")
         for name in ("interval", "retry_first", "retry_most"):
             if not getattr(self, name) > 0:
                 raise InvalidField(name, "is a number of seconds over 0")
@@ -95,6 +99,8 @@ class SyncManager:
         self.status = SyncStatus.IDLE
         self.last_error: Exception | None = None
         self._known: str | None = None
+        self._most = self.config.max_frame
+        self._page = PAGE_BYTES
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -151,11 +157,14 @@ class SyncManager:
         if self._known is None:
             reply = self._ask(Operation.HANDSHAKE, {})
             self._known = check_greeting(self.store, reply)
+            self._page = page_size(self.config.max_frame, reply)
+            self._most = min(self.config.max_frame, reply["max_frame"])
         return self._known
 
     def _ask(self, operation: Operation, body: dict[str, Any]) -> dict[str, Any]:
-        frame = encode_frame(operation, greeting(self.store) | body)
-        reply = decode_frame(self.peer.exchange(operation, frame), operation.reply)
+        most = self.config.max_frame
+        frame = encode_frame(operation, greeting(self.store) | {"max_frame": most} | body, self._most)
+        reply = decode_frame(self.peer.exchange(operation, frame), operation.reply, most)
         if operation != Operation.HANDSHAKE and read_instance(reply) != self._known:
             raise HandshakeRefused("another store answers for the peer")
         return reply
@@ -174,7 +183,7 @@ class SyncManager:
         while True:
             cursor = self.store.load_sync_cursor(peer) or SyncCursor(peer)
             since = max(cursor.push_sequence, 0)
-            page = read_page(self.store, peer, since, self.config.batch_size, scope)
+            page = read_page(self.store, peer, since, self.config.batch_size, scope, self._page)
             if page.changes:
                 done, late, error = self._send(page.changes, lenient=False)
                 sent, skewed = sent + done, skewed + late
@@ -192,7 +201,7 @@ class SyncManager:
         place: str | None = ""
         start: int | None = None
         while place is not None:
-            changes, place, newest = read_state(self.store, place, self.config.batch_size, self._scope())
+            changes, place, newest = read_state(self.store, place, self.config.batch_size, self._scope(), self._page)
             start = newest if start is None else start
             if changes:
                 done, late, error = self._send(changes, lenient=True)

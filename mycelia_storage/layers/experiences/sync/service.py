@@ -19,7 +19,7 @@ from ..ids import as_id
 from ..store import ExperienceStore
 from ..turns import Turn
 from .applying import Applied, apply_changes
-from .changes import Scope, read_page, read_state
+from .changes import PAGE_BYTES, Scope, read_page, read_state
 from .frames import LEAST_FRAME, MAX_FRAME, Operation, decode_frame, encode_error, encode_frame
 
 #: The most log rows that a page may cover.
@@ -44,6 +44,14 @@ def check_greeting(store: ExperienceStore, body: dict[str, Any]) -> str:
     if instance == store.instance_id():
         raise HandshakeRefused("the peer has this store's own instance id: renew that of the copy")
     return instance
+
+
+def page_size(most: int, body: dict[str, Any]) -> int:
+    """How many bytes of changes fit into a frame that both sides take; ``body`` names the peer's limit."""
+    theirs = body.get("max_frame")
+    if type(theirs) is not int or theirs < LEAST_FRAME:
+        raise InvalidPayload(f"a message names the largest frame taken, at least {LEAST_FRAME:,} bytes")
+    return min(PAGE_BYTES, (min(most, theirs) * 3) // 4)
 
 
 def read_instance(body: dict[str, Any]) -> str:
@@ -82,7 +90,8 @@ class SyncService:
                 reply = self._push(body)
             else:
                 reply = self._pull(body)
-            return encode_frame(operation.reply, {"instance": self.store.instance_id()} | reply)
+            head = {"instance": self.store.instance_id(), "max_frame": self.max_frame}
+            return encode_frame(operation.reply, head | reply)
         except ExperienceError as error:
             return encode_error(error)
 
@@ -106,7 +115,7 @@ class SyncService:
         peer = check_greeting(self.store, body)
         scope, since, limit = _scope(body), _whole(body, "since"), _whole(body, "limit")
         limit = max(1, min(limit, MOST_ROWS))
-        size = max(1, self.max_frame // 16)
+        size = page_size(self.max_frame, body)
         state = body.get("state")
         if isinstance(state, str):
             changes, place, newest = read_state(self.store, state, limit, scope, size)
