@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -153,10 +154,8 @@ class Rows:
         id = f"{number:08x}{self.id[8:]}"
         made = []
         for namespace, key, value, metadata in self.shape:
-            if isinstance(value, bytes):
-                value = numpy.asarray(new.embedding).tobytes()
-            else:
-                value = orjson.dumps(value).decode()
+            vector = numpy.asarray(new.embedding).tobytes()
+            value = vector if isinstance(value, bytes) else orjson.dumps(value).decode()
             key = key.replace(self.id, id) if self.id in key else key if key == "log" else f"{key}{number}"
             made.append((namespace, key, value, metadata))
         return made
@@ -180,7 +179,7 @@ def asking(path: Path, size: int, asks: int) -> dict[str, Any]:
             store.record_many(news[at : at + 500])
         filled = time.perf_counter() - started
         ids = store.list_experience_ids_paginated(team, 50)
-        for one, two in zip(ids, ids[1:], strict=False):
+        for one, two in pairwise(ids):
             store.store_relation(one, two, RelationType.SUPPORTS)
         store.store_insight(team, "What the lessons have in common.", ids[:5], embedding=news[0].embedding)
     queries = vectors(asks, SEED + 7)

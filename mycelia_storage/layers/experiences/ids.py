@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import threading
 import time
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from .errors import InvalidField
 
 NIL = str(UUID(int=0))
+
+_USUAL: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _lock = threading.Lock()
 _last = 0
@@ -31,6 +34,8 @@ def new_id() -> str:
 
 def as_id(given: Any, field: str = "id") -> str:
     """An id in its text form, from a string or a UUID. Raises InvalidField."""
+    if given.__class__ is str and _USUAL.fullmatch(given):
+        return str(given)
     if isinstance(given, UUID):
         return str(given)
     if isinstance(given, str):

@@ -8,8 +8,7 @@ one another, sequence numbers have no gap and rise in the order of commits on ev
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from ...contract import Entry, Transaction
 from .entities import LogRecord
@@ -17,6 +16,9 @@ from .kinds import Entity, Event
 from .layout import LOG_KEY, Layout, log_key
 
 _GONE: Any = object()
+
+#: Up to so many rows are set one by one: a batch costs as much as they do before it begins.
+_FEW: Final = 8
 
 
 def now_ms() -> int:
@@ -74,9 +76,12 @@ class Turn:
                 gone.setdefault(namespace, []).append(key)
         for namespace, keys in gone.items():
             self.tx.delete_many(keys, namespace=namespace)
-        kept: Iterable[dict[str, Any]] = [held for held in self._buffer.values() if held is not _GONE]
-        if kept:
+        kept: list[dict[str, Any]] = [held for held in self._buffer.values() if held is not _GONE]
+        if len(kept) > _FEW:
             self.tx.set_many(kept)
+        else:
+            for row in kept:
+                self.tx.set(row["key"], row["value"], namespace=row["namespace"], metadata=row["metadata"])
         self._buffer = {}
 
     def finish(self) -> None:
