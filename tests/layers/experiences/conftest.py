@@ -10,13 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from mycelia_storage import MemoryStorageBackend, RocksDBStorageBackend, SQLiteStorageBackend
+from mycelia_storage import (
+    MemoryStorageBackend,
+    RocksDBStorageBackend,
+    ShardedStorageBackend,
+    SQLiteStorageBackend,
+)
 from mycelia_storage.contract import StorageBackend
 from mycelia_storage.layers.experiences import ExperienceStore
 
 from .making import DIMENSION
 
-BACKENDS = ("memory", "rocksdb", "sqlite", "postgres")
+BACKENDS = ("memory", "rocksdb", "sqlite", "postgres", "sharded")
 
 OpenStorage = Callable[[], StorageBackend]
 MakeStore = Callable[[], ExperienceStore]
@@ -42,6 +47,8 @@ def open_storage(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -
                 storage = RocksDBStorageBackend({"dbPath": str(tmp_path / name)})
             elif backend == "sqlite":
                 storage = SQLiteStorageBackend({"dbPath": str(tmp_path / f"{name}.db"), "synchronous": "OFF"})
+            elif backend == "sharded":
+                storage = ShardedStorageBackend([MemoryStorageBackend(), MemoryStorageBackend()])
             else:
                 from mycelia_storage.backends.postgres import PostgresStorageBackend
 

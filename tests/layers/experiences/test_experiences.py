@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 import numpy
@@ -344,3 +345,31 @@ def test_a_solution_may_name_a_problem_that_is_not_there(store: ExperienceStore,
     plain = store.get(store.record(lesson(team)))
     assert plain is not None
     assert plain.experience_type == Generic(None)
+
+
+def test_a_backup_taken_while_in_use_opens_as_a_store(tmp_path: Path) -> None:
+    from mycelia_storage import SQLiteStorageBackend
+
+    with SQLiteStorageBackend({"dbPath": str(tmp_path / "live.db")}) as storage:
+        store = ExperienceStore(storage, DIMENSION)
+        assert store.path() == str(tmp_path / "live.db")
+        team = store.create_collective("team")
+        ids = store.record_many(lesson(team, f"{n}", vector(1.0, n)) for n in range(20))
+        with storage.transaction() as tx:
+            ExperienceStore(tx, DIMENSION).delete(ids[0])
+            storage.backup(tmp_path / "copy.db")
+        store.record(lesson(team, "later"))
+        with SQLiteStorageBackend({"dbPath": str(tmp_path / "copy.db")}) as copied:
+            copy = ExperienceStore(copied, DIMENSION)
+            assert copy.list_experience_ids_in_collective(team) == ids
+            assert copy.search_similar(team, vector(1.0), 1)[0][0].id == ids[0]
+            old = copy.instance_id()
+            assert copy.renew_instance_id() != old == store.instance_id()
+
+
+def test_the_other_names_mean_the_same(store: ExperienceStore, team: str) -> None:
+    id = store.record_experience(lesson(team))
+    assert store.get_experience(id) == store.get(id)
+    store.archive_experience(id)
+    store.unarchive_experience(id)
+    assert [e.id for e in store.get_recent_experiences_filtered(team, 5)] == [id]
