@@ -8,7 +8,7 @@ from dataclasses import replace
 from ...names import join_key, split_key
 from .collectives import Collectives
 from .entities import MOST_APPLICATIONS, Experience, ExperienceUpdate, NewExperience
-from .errors import EmbeddingError, NotFound, RequiredField
+from .errors import EmbeddingError, InvalidField, NotFound, RequiredField
 from .ids import as_id, new_id
 from .kinds import Entity, Event
 from .layout import second_part
@@ -97,6 +97,8 @@ class Experiences(Collectives):
             if not turn.has(self.layout.collectives, collective):
                 raise NotFound("collective", collective)
             old, stamp = find_experience(turn, id), turn.stamp()
+            if old is not None and old.collective_id != collective:
+                raise InvalidField("collective_id", "of an experience cannot change")
             kept = replace(
                 experience, id=id, collective_id=collective, vector=vector, domain=tuple(experience.domain),
                 related_files=tuple(experience.related_files), born=stamp, edited=stamp,

@@ -80,7 +80,7 @@ def age_key(experience: Experience) -> str:
 
 
 def put_experience(turn: Turn, experience: Experience, old: Experience | None = None) -> None:
-    """Store an experience and its secondary rows; ``old`` is what it replaces."""
+    """Store an experience and its secondary rows; ``old`` is what it replaces, in the same collective."""
     layout, c, id = turn.layout, experience.collective_id, experience.id
     if old is not None:
         _clear_experience(turn, old, experience)
@@ -103,16 +103,15 @@ def change_experience(turn: Turn, old: Experience, new: Experience) -> None:
 def _clear_experience(turn: Turn, old: Experience, new: Experience) -> None:
     """Remove the secondary rows that storing ``new`` would leave behind."""
     layout, c = turn.layout, old.collective_id
-    moved = c != new.collective_id
-    if moved or age_key(old) != age_key(new):
+    if age_key(old) != age_key(new):
         turn.remove(layout.ages(c), age_key(old))
         for entry in turn.rows(layout.edges_out, key_prefix(old.id)):
             relation = second_part(entry.key)
             turn.remove(layout.edges(c), join_key(old.timestamp, old.id, relation))
-            turn.put(layout.edges(new.collective_id), join_key(new.timestamp, new.id, relation), None)
-    if moved or old.experience_type.tag != new.experience_type.tag:
+            turn.put(layout.edges(c), join_key(new.timestamp, new.id, relation), None)
+    if old.experience_type.tag != new.experience_type.tag:
         turn.remove(layout.types(c), join_key(old.experience_type.tag, old.id))
-    if moved or is_zero(old.vector) != is_zero(new.vector):
+    if is_zero(old.vector) != is_zero(new.vector):
         turn.remove(layout.zeros(c) if is_zero(old.vector) else layout.vectors(c), old.id)
 
 

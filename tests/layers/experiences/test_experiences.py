@@ -262,6 +262,13 @@ def test_saving_in_place_moves_every_secondary_row(store: ExperienceStore, stora
     assert store.get_relation(relation) is None
     with pytest.raises(NotFound):
         store.save_embedding(first, vector(1.0))
+    kept = store.record(lesson(team))
+    elsewhere = store.create_collective("other")
+    held = store.get(kept)
+    assert held is not None
+    with pytest.raises(InvalidField) as caught:
+        store.save_experience(replace(held, collective_id=elsewhere))
+    assert caught.value.field == "collective_id"
 
 
 def test_all_experiences_of_a_collective_go_with_their_relations(store: ExperienceStore, team: str) -> None:

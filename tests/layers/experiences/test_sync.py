@@ -42,6 +42,7 @@ from mycelia_storage.layers.experiences.sync.frames import ERROR, Operation, dec
 from mycelia_storage.layers.experiences.sync.service import greeting
 
 from .conftest import OpenStorage
+from .consistency import problems
 from .making import DIMENSION, lesson, vector
 from .test_experiences import everything
 
@@ -365,6 +366,22 @@ def test_changes_that_are_none(
     assert reply["error"]["error"] == "InvalidPayload"
     assert content(two) == before
     assert two.list_experience_ids_in_collective(change["collective"]) == two_ids
+
+
+def test_a_peer_cannot_take_rows_apart(memories: tuple[ExperienceStore, ExperienceStore]) -> None:
+    one, two = memories
+    change = good_change(one)
+    team, other = change["collective"], one.create_collective("other")
+    friend = one.record(lesson(team))
+    relation = one.store_relation(change["id"], friend, RelationType.SUPPORTS)
+    to(one, two).sync_once()
+    moved = change | {"collective": other, "data": change["data"] | {"collective": other}}
+    assert push(one, two, [moved])["error"]["error"] == "InvalidPayload"
+    died = "0" + "f" * 15 + "." + one.instance_id()
+    dead = {"seq": 9, "entity": "relation", "id": relation, "collective": other, "data": None, "died": died}
+    assert push(one, two, [dead])["applied"] == 1
+    assert two.list_relations(team, 10) == []
+    assert problems(two) == []
 
 
 def test_what_lies_before_a_bad_change_stays_and_is_acknowledged(

@@ -209,7 +209,8 @@ def _merge_death(turn: Turn, change: _Change) -> bool:
     if isinstance(local, Experience):
         drop_experience(turn, local, died)
     elif isinstance(local, Relation):
-        drop_relation(turn, local, change.collective, died)
+        home = turn.get(turn.layout.experiences, local.source_id)["collective"]
+        drop_relation(turn, local, home, died)
     elif isinstance(local, Insight):
         drop_insight(turn, local, died)
     else:
@@ -281,6 +282,8 @@ def _merge_experience(turn: Turn, incoming: Experience) -> bool:
         put_experience(turn, incoming)
         turn.log(Entity.EXPERIENCE, id, incoming.collective_id, Event.CREATED)
         return True
+    if local.collective_id != incoming.collective_id:
+        raise InvalidPayload(f"experience {id} cannot move to another collective")
     whole = incoming if incoming.born > local.born else local
     last = incoming if incoming.edited > local.edited else local
     counts = dict(local.applications)
