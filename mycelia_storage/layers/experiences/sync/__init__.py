@@ -19,15 +19,16 @@ A merge that changes nothing writes nothing; one that does is logged like any ch
 not told again. So changes travel on to further stores, replays do no harm, and any order of exchanges ends in the same
 state. A page is applied in one transaction together with the cursor that says so: there is no moment at which a crash
 loses or repeats anything. Activities and settings of decay stay where they are. Modules: :mod:`.frames` (bytes),
-:mod:`.changes` (what is sent), :mod:`.applying` (merging), :mod:`.service`, :mod:`.peers`, :mod:`.manager`,
-:mod:`.web`.
+:mod:`.changes` (what is sent), :mod:`.checking` and :mod:`.applying` (what is received), :mod:`.service`,
+:mod:`.peers`, :mod:`.settings`, :mod:`.manager`, :mod:`.web`.
 """
 
 from __future__ import annotations
 
-from .manager import SyncConfig, SyncDirection, SyncManager, SyncProgress, SyncReport, SyncStatus
+from .manager import SyncManager
 from .peers import HttpPeer, LocalPeer, Peer
 from .service import SyncService
+from .settings import SyncConfig, SyncDirection, SyncProgress, SyncReport, SyncStatus
 from .web import serve, sync_app
 
 __all__ = [
