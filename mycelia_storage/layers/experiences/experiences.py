@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ...contract import StorageBackend
 from ...names import join_key, split_key
 from .collectives import Collectives
 from .entities import MOST_APPLICATIONS, Experience, ExperienceUpdate, NewExperience
@@ -40,28 +41,38 @@ class Experiences(Collectives):
     def record_many(self, news: Iterable[NewExperience]) -> list[str]:
         """Record several in one transaction, all or none; their ids."""
         self._check_writable()
+        # Embedding may take long: it is done before the transaction, and so are the checks that come before it.
         known: dict[str, int] = {}
-        checked = [(new, *self._check_new(new, known)) for new in news]
+        given = [self._embedded(new, known) for new in news]
 
         def work(turn: Turn) -> list[str]:
-            for id in known:
-                if not turn.has(self.layout.collectives, id):
-                    raise NotFound("collective", id)
+            held: dict[str, int] = {}
+            checked = [(new, *self._check_new(new, held, turn.tx)) for new in given]
             return [self._record(turn, *each) for each in checked]
 
-        return self._write(work) if checked else []
+        return self._write(work) if given else []
 
-    def _check_new(self, new: NewExperience, known: dict[str, int]) -> tuple[str, bytes]:
-        id = as_id(new.collective_id, "collective_id")
-        if id not in known:
-            known[id] = self._existing(id).embedding_dimension
+    def _embedded(self, new: NewExperience, known: dict[str, int]) -> NewExperience:
+        if new.embedding is not None or self.embedder is None:
+            return new
+        self._dimension_of(new, known, self.storage)
         check_new(new)
-        given = self.embed(new.content) if new.embedding is None else new.embedding
-        if given is None:
+        return replace(new, embedding=self.embed(new.content))
+
+    def _check_new(self, new: NewExperience, known: dict[str, int], reader: StorageBackend) -> tuple[str, bytes]:
+        id, dimension = self._dimension_of(new, known, reader)
+        check_new(new)
+        if new.embedding is None:
             raise RequiredField("embedding")
-        vector = pack_vector(given, known[id])
+        vector = pack_vector(new.embedding, dimension)
         check_new_rest(new)
         return id, vector
+
+    def _dimension_of(self, new: NewExperience, known: dict[str, int], reader: StorageBackend) -> tuple[str, int]:
+        id = as_id(new.collective_id, "collective_id")
+        if id not in known:
+            known[id] = self._existing(id, reader).embedding_dimension
+        return id, known[id]
 
     def _record(self, turn: Turn, new: NewExperience, collective: str, vector: bytes) -> str:
         stamp = turn.stamp()
@@ -91,11 +102,9 @@ class Experiences(Collectives):
             experience.source_agent, experience.source_task, experience.tags,
         )  # fmt: skip
         id = as_id(experience.id)
-        collective, vector = self._check_new(new, {})
 
         def work(turn: Turn) -> None:
-            if not turn.has(self.layout.collectives, collective):
-                raise NotFound("collective", collective)
+            collective, vector = self._check_new(new, {}, turn.tx)
             old, stamp = find_experience(turn, id), turn.stamp()
             if old is not None and old.collective_id != collective:
                 raise InvalidField("collective_id", "of an experience cannot change")

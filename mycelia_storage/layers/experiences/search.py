@@ -4,8 +4,8 @@ Similarity is the cosine of two vectors, 0 where one of them is all zero. The fi
 so there are never fewer hits than there are matches. Hits go by score, then by similarity, then by id.
 
 Weighted ranking: score = similarity weight * similarity cut to [0, 1] + energy weight * energy. It reads the nearest
-max(4k, k + 16) matches, and four times as many until no experience left out could enter the result, or ``candidates``
-are read. So it is exact in collectives of up to ``candidates`` matches, and often beyond.
+max(4k, k + 16) matches (2,000 at most), and four times as many until no experience left out could enter the result, or
+``candidates`` are read. So it is exact where no more than ``candidates`` match, and often beyond.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from .kinds import ExperienceType
 from .limits import check_count, check_paging, is_finite, is_zero, pack_vector
 from .rows import facets, keys_of, read_experiences, tag_text
 
-CANDIDATES: Final = 2_000
+#: As many matches a weighted ranking looks at, unless told otherwise.
+CANDIDATES: Final = 500
+
+_MOST_AT_ONCE: Final = 2_000
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,8 @@ class Search(Activities):
         settings: DecayConfig,
     ) -> list[Found]:
         k, now = options.k, self._now(options.now)
-        wanted = min(options.candidates, max(4 * k, k + 16))
+        wanted = min(_MOST_AT_ONCE, max(4 * k, k + 16))
+        most = max(wanted, options.candidates)
         while True:
             hits = self._hits(tx, self.layout.vectors(id), self.layout.zeros(id), vector, wanted, options.filter)
             rows: dict[str, Any] = {}
@@ -187,12 +191,12 @@ class Search(Activities):
                     blend += weights.energy * settings.energy(experience, now)
                     found.append(Found(experience, similarity, blend))
             found.sort(key=lambda each: (-each.score, -each.similarity, each.experience.id))
-            if len(hits) < wanted or wanted >= options.candidates:
+            if len(hits) < wanted or wanted >= most:
                 return found[:k]
             left = weights.similarity * min(max(hits[-1][1], 0.0), 1.0) + weights.energy
             if len(found) >= k and found[k - 1].score > left:
                 return found[:k]
-            wanted = min(options.candidates, 4 * wanted)
+            wanted = min(most, 4 * wanted)
 
     def _nearest(
         self, tx: StorageBackend, id: str, vector: bytes, k: int, filter: SearchFilter
