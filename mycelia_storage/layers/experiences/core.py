@@ -9,10 +9,10 @@ from ...contract import StorageBackend, Transaction
 from ...errors import StorageBusy, StorageCorrupt
 from ...names import Namespace
 from .decay_settings import DecayConfig
-from .errors import DimensionMismatch, InvalidField, NotFound, ReadOnly, SchemaMismatch
+from .errors import DimensionMismatch, EmbeddingProviderMismatch, InvalidField, NotFound, ReadOnly, SchemaMismatch
 from .ids import new_id
 from .layout import STORE_KEY, Layout
-from .limits import MAX_DIMENSION, check_count
+from .limits import MAX_DIMENSION, MAX_PROVIDER, check_count, check_text
 from .turns import Turn, now_ms
 
 R = TypeVar("R")
@@ -34,6 +34,7 @@ class Core:
         namespace: Namespace = "experiences",
         embedder: Embedder | None = None,
         decay: DecayConfig | None = None,
+        provider: str | None = None,
         stale_after: float = 300.0,
         read_only: bool = False,
     ) -> None:
@@ -43,6 +44,9 @@ class Core:
         self.storage = storage
         self.dimension = dimension
         self.embedder = embedder
+        if provider is not None:
+            check_text("provider", provider, MAX_PROVIDER)
+        self.provider = provider
         self.decay = decay or DecayConfig()
         self.decay.check()
         self.stale_after = stale_after
@@ -73,7 +77,7 @@ class Core:
             now = now_ms()
             about = {
                 "schema": SCHEMA_VERSION, "dimension": self.dimension, "created": now, "opened": now,
-                "instance": new_id(),
+                "instance": new_id(), "provider": self.provider,
             }  # fmt: skip
             tx.set(STORE_KEY, about, namespace=self.layout.about)
             return about
@@ -82,6 +86,7 @@ class Core:
         about = tx.get(STORE_KEY, namespace=self.layout.about)
         self._check(about)
         about["opened"] = max(now_ms(), about["opened"])
+        about["provider"] = about["provider"] or self.provider
         tx.set(STORE_KEY, about, namespace=self.layout.about)
         return dict(about)
 
@@ -92,6 +97,8 @@ class Core:
             raise SchemaMismatch(f"the store has schema version {about['schema']}, this layer {SCHEMA_VERSION}")
         if about["dimension"] != self.dimension:
             raise DimensionMismatch(self.dimension, about["dimension"])
+        if self.provider is not None and about["provider"] not in (None, self.provider):
+            raise EmbeddingProviderMismatch(self.provider, about["provider"])
 
     def _check_writable(self) -> None:
         if self.is_read_only:
@@ -100,8 +107,8 @@ class Core:
     def _write(self, work: Callable[[Turn], R], *, alone: bool = False, via: str | None = None) -> R:
         """Run ``work`` in a turn of its own, or of the transaction that the store was built on.
 
-        ``alone``: in an exclusive transaction from the start. Else only after others were met three times: turns
-        follow one another, and whoever has waited so long shall not be overtaken for ever.
+        ``alone``: in an exclusive transaction from the start. Else only where another turn was met: turns follow one
+        another in any case, and a queue lets nobody be overtaken for ever.
         """
         self._check_writable()
 
@@ -113,7 +120,7 @@ class Core:
 
         if not alone:
             try:
-                return self.storage.run_transaction(run, attempts=3)
+                return self.storage.run_transaction(run, attempts=1)
             except StorageBusy:
                 if isinstance(self.storage, Transaction):
                     raise

@@ -321,3 +321,5 @@ class StoreMetadata:
     created_at: int
     last_opened_at: int
     instance_id: str
+    provider: str | None
+    """Where its vectors come from, if it was told."""

@@ -9,6 +9,7 @@ StorageError
 │   │   ├── TooManyItems
 │   │   └── DimensionMismatch           a vector, a query, the store or a peer has another number of dimensions
 │   ├── NotFound (also KeyError)
+│   ├── EmbeddingProviderMismatch       the store's vectors come from another model
 │   ├── EmbeddingError                  an insight without a vector, or an embedder that failed
 │   ├── CursorTooOld (also CursorExpired)   log rows after the cursor were compacted
 │   ├── ReadOnly (also StorageReadOnly)
@@ -92,6 +93,15 @@ class NotFound(ExperienceError, KeyError):
 
     def __str__(self) -> str:  # KeyError would print the repr of the message
         return str(self.args[0])
+
+
+class EmbeddingProviderMismatch(ExperienceError):
+    """The vectors of the store, or of a peer, come from another model: they cannot be compared."""
+
+    def __init__(self, expected: str, got: str) -> None:
+        super().__init__(f"the vectors come from {got!r}, and {expected!r} was expected")
+        self.expected = expected
+        self.got = got
 
 
 class EmbeddingError(ExperienceError):

@@ -27,6 +27,7 @@ MAX_AGENT: Final = 255
 MAX_TASK: Final = 1_024
 MAX_RESULTS: Final = 1_000
 MAX_DIMENSION: Final = 4_096
+MAX_PROVIDER: Final = 255
 
 
 def check_new(new: NewExperience) -> None:

@@ -15,6 +15,7 @@ from mycelia_storage.layers.experiences import (
     Difficulty,
     DimensionMismatch,
     EmbeddingError,
+    EmbeddingProviderMismatch,
     Event,
     ExperienceStore,
     ExperienceUpdate,
@@ -298,6 +299,17 @@ def test_opening_again_checks_what_the_store_is(open_storage: OpenStorage) -> No
     storage.set("store", about | {"schema": 99}, namespace="experiences/about")
     with pytest.raises(SchemaMismatch):
         ExperienceStore(storage, DIMENSION)
+
+
+def test_vectors_of_two_models_do_not_mix(open_storage: OpenStorage) -> None:
+    storage = open_storage()
+    assert ExperienceStore(storage, DIMENSION).metadata().provider is None
+    assert ExperienceStore(storage, DIMENSION, provider="mini/1").metadata().provider == "mini/1"
+    assert ExperienceStore(storage, DIMENSION).metadata().provider == "mini/1"
+    with pytest.raises(EmbeddingProviderMismatch):
+        ExperienceStore(storage, DIMENSION, provider="mini/2")
+    with pytest.raises(RequiredField):
+        ExperienceStore(storage, DIMENSION, provider="")
 
 
 def test_two_stores_in_one_storage_know_nothing_of_each_other(open_storage: OpenStorage) -> None:

@@ -16,6 +16,7 @@ from mycelia_storage import MemoryStorageBackend
 from mycelia_storage.layers.experiences import (
     CursorTooOld,
     DimensionMismatch,
+    EmbeddingProviderMismatch,
     ExperienceStore,
     HandshakeRefused,
     InvalidField,
@@ -232,6 +233,10 @@ def test_peers_that_do_not_fit_are_refused(memories: tuple[ExperienceStore, Expe
         to(one, ExperienceStore(MemoryStorageBackend(), 9)).sync_once()
     with pytest.raises(HandshakeRefused):
         to(one, one).sync_once()
+    mini, maxi = (ExperienceStore(MemoryStorageBackend(), DIMENSION, provider=name) for name in ("mini", "maxi"))
+    with pytest.raises(EmbeddingProviderMismatch, match=r"'mini'.*'maxi'"):
+        to(mini, maxi).sync_once()
+    to(mini, one).sync_once()
     service = SyncService(two)
     body = greeting(one) | {"schema": 2}
     with pytest.raises(SchemaMismatch):

@@ -94,6 +94,7 @@ def decode_frame(frame: bytes, operation: int, most: int = MAX_FRAME) -> dict[st
 #: Errors that a peer is told, with the attributes that make them anew.
 _TOLD: Final[dict[str, tuple[str, ...]]] = {
     "DimensionMismatch": ("expected", "got"),
+    "EmbeddingProviderMismatch": ("expected", "got"),
     "CursorTooOld": ("since", "compacted"),
     "ProtocolVersionMismatch": ("expected", "got"),
     "PayloadTooLarge": ("size", "most"),
@@ -123,7 +124,9 @@ def decode_error(body: dict[str, Any]) -> Exception:
     kind: type[Exception] = getattr(errors, name)
     if not _TOLD[name]:
         return kind(message)
-    whole = isinstance(arguments, list) and all(argument is None or type(argument) is int for argument in arguments)
+    whole = isinstance(arguments, list) and all(
+        argument is None or type(argument) in (int, str) for argument in arguments
+    )
     if whole and isinstance(arguments, list) and len(arguments) == len(_TOLD[name]):
         return kind(*arguments)
     return SyncError(message)

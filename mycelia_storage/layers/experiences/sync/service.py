@@ -8,6 +8,7 @@ from ..core import SCHEMA_VERSION
 from ..entities import SyncCursor
 from ..errors import (
     DimensionMismatch,
+    EmbeddingProviderMismatch,
     ExperienceError,
     HandshakeRefused,
     InvalidField,
@@ -16,6 +17,7 @@ from ..errors import (
     ValidationError,
 )
 from ..ids import as_id
+from ..limits import MAX_PROVIDER
 from ..store import ExperienceStore
 from ..turns import Turn
 from .applying import Applied, apply_changes
@@ -28,11 +30,18 @@ MOST_ROWS = 5_000
 
 def greeting(store: ExperienceStore) -> dict[str, Any]:
     """What a store says of itself."""
-    return {"instance": store.instance_id(), "dimension": store.dimension, "schema": SCHEMA_VERSION}
+    return {
+        "instance": store.instance_id(),
+        "dimension": store.dimension,
+        "schema": SCHEMA_VERSION,
+        "provider": store.metadata().provider,
+    }
 
 
 def check_greeting(store: ExperienceStore, body: dict[str, Any]) -> str:
-    """The peer's instance. Raises SchemaMismatch, DimensionMismatch, HandshakeRefused, InvalidPayload."""
+    """The peer's instance. Raises SchemaMismatch, DimensionMismatch, EmbeddingProviderMismatch, HandshakeRefused,
+    InvalidPayload.
+    """
     if body.get("schema") != SCHEMA_VERSION:
         raise SchemaMismatch(f"the peer has another schema version than {SCHEMA_VERSION}")
     dimension = body.get("dimension")
@@ -40,6 +49,9 @@ def check_greeting(store: ExperienceStore, body: dict[str, Any]) -> str:
         raise InvalidPayload("a handshake names a dimension")
     if dimension != store.dimension:
         raise DimensionMismatch(store.dimension, dimension)
+    ours, theirs = store.metadata().provider, body.get("provider")
+    if ours and theirs and ours != theirs:
+        raise EmbeddingProviderMismatch(ours, str(theirs)[:MAX_PROVIDER])
     instance = read_instance(body)
     if instance == store.instance_id():
         raise HandshakeRefused("the peer has this store's own instance id: renew that of the copy")
