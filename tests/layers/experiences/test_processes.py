@@ -55,7 +55,7 @@ def test_no_use_is_lost_between_processes_and_threads(server: ForkServer, shared
         id = store.record(lesson(store.create_collective("team")))
         children = [
             running.enter_context(
-                server.start("experiences_children:reinforce", place=shared, id=id, threads=4, times=5)
+                server.start("experiences_children:reinforce", place=shared, id=id, threads=4, times=3)
             )
             for _ in range(8)
         ]
@@ -65,8 +65,8 @@ def test_no_use_is_lost_between_processes_and_threads(server: ForkServer, shared
         assert [child.line() for child in children] == ["done"] * 8
         found = store.get(id)
         assert found is not None
-        assert found.total_applications == 8 * 4 * 5
-        assert store.get_wal_sequence() == 2 + 8 * 4 * 5
+        assert found.total_applications == 8 * 4 * 3
+        assert store.get_wal_sequence() == 2 + 8 * 4 * 3
         assert problems(store) == []
 
 
@@ -130,7 +130,7 @@ def test_a_killed_writer_leaves_whole_entities(server: ForkServer, place: dict[s
     made: set[str] = set()
     gone: set[str] = set()
     used: dict[str, int] = {}
-    for turn in range(4):
+    for turn in range(3):
         with server.start("experiences_children:write_until_killed", place=place, seed=SEED + turn) as child:
             said = [child.line()]
             time.sleep(rng.uniform(0.02, 0.15))
@@ -163,7 +163,7 @@ def test_a_killed_sync_goes_on_where_it_was(server: ForkServer, tmp_path: Path, 
         hub = ExperienceStore(there, DIMENSION)
         team = hub.create_collective("team")
         hub.record_many(lesson(team, f"{n}") for n in range(10))
-        for turn in range(4):
+        for turn in range(3):
             with server.start("experiences_children:sync_until_killed", mine=mine, hub=shared, seed=turn) as child:
                 if turn:
                     child.line()

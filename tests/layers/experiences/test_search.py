@@ -115,14 +115,14 @@ def matching(filter: SearchFilter, experience: Experience) -> bool:
 
 
 def test_every_match_is_found_in_order(store: ExperienceStore, team: str, rng: random.Random) -> None:
-    vectors = many(store, team, rng, 200)
-    for id in rng.sample([*vectors], 40):
+    vectors = many(store, team, rng, 150)
+    for id in rng.sample([*vectors], 25):
         store.archive(id)
     held = store.list_experiences(team, 1_000)
     query = [rng.gauss(0, 1) for _ in range(DIMENSION)]
     for filter in FILTERS:
         wanted = [e for e in held if matching(filter, e)]
-        for k in (1, 7, 1_000):
+        for k in (7, 1_000):
             found = store.search_similar_filtered(team, query, k, filter)
             assert len(found) == min(k, len(wanted))
             expected = sorted(
