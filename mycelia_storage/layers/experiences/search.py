@@ -26,7 +26,7 @@ from .limits import check_count, check_paging, is_finite, is_zero, pack_vector
 from .rows import facets, keys_of, read_experiences, tag_text
 
 #: As many matches a weighted ranking looks at, unless told otherwise.
-CANDIDATES: Final = 500
+CANDIDATES: Final = 320
 
 _MOST_AT_ONCE: Final = 2_000
 
