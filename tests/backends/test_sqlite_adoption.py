@@ -165,11 +165,12 @@ def test_an_up_to_date_file_costs_two_statements(connect: Connect) -> None:
 def test_the_snapshot_shows_the_tables_after_each_step(connect: Connect) -> None:
     connection = connect(":memory:")
     prepare(connection, migrate=True)
-    first, second = (json.loads(row.snapshot or "[]") for row in SQLiteJournal(connection).read_journal("core"))
+    first, second, third = (json.loads(row.snapshot or "[]") for row in SQLiteJournal(connection).read_journal("core"))
     assert any(sql.startswith("CREATE TABLE storage_entries") and "AUTOINCREMENT" in sql for sql in first)
     assert any("idx_storage_created_at" in sql for sql in first)
     assert any(sql.startswith("CREATE TABLE storage_changes") for sql in second)
     assert not any("idx_storage" in sql or "schema_version" in sql for sql in second)
+    assert any(sql.startswith("CREATE TABLE storage_vector_log") for sql in third)
 
 
 @pytest.mark.parametrize("read_only", [False, True])
@@ -231,14 +232,14 @@ def test_the_journal_of_an_adopted_file_keeps_its_row(tmp_path: Path, connect: C
     connection = connect(build_plan_file(tmp_path / "plan.db"))
     assert [(line.version, line.state, line.applied_at) for line in migrator_of(connection).status()] == [
         (1, "applied", APPLIED_AT),
-        (2, "pending", None),
+        *((version, "pending", None) for version in range(2, NEWEST_VERSION + 1)),
     ]
     prepare(connection, migrate=True)
-    first, second = SQLiteJournal(connection).read_journal("core")
+    first, second, *_ = SQLiteJournal(connection).read_journal("core")
     assert first == (1, None, None, APPLIED_AT, None)
     assert second.name is not None
     assert second.checksum is not None
-    assert [line.state for line in migrator_of(connection).status()] == ["applied", "applied"]
+    assert [line.state for line in migrator_of(connection).status()] == ["applied"] * NEWEST_VERSION
 
 
 @pytest.mark.parametrize(
@@ -387,7 +388,7 @@ def test_down_and_up_again_keep_the_data(tmp_path: Path, connect: Connect) -> No
         (20, "users", "blob", b"\x00\xff", "{}", 7, 8),
         (22, "users", "later", "2", None, 1, 1),
     ]
-    assert migrator_of(connection).down(1) == [2]
+    assert migrator_of(connection).down(1) == [*range(NEWEST_VERSION, 1, -1)]
     assert current_version(connection) == 1
     assert rows(connection, ENTRY_COLUMNS) == expected, "an expired entry does not come back to life"
     assert ("declared", "storage_entries") not in indexes(connection)
@@ -413,7 +414,7 @@ def test_down_and_up_again_keep_the_data(tmp_path: Path, connect: Connect) -> No
 def test_down_to_nothing_and_up_again(connect: Connect) -> None:
     connection = connect(":memory:")
     prepare(connection, migrate=True)
-    assert migrator_of(connection).down(0) == [2, 1]
+    assert migrator_of(connection).down(0) == [*range(NEWEST_VERSION, 0, -1)]
     assert is_ours(connection) == "ours"
     assert current_version(connection) == 0
     assert set(tables(connection)) == {"schema_version", "sqlite_sequence"}
@@ -549,7 +550,7 @@ def test_of_several_processes_each_migration_is_applied_by_one(tmp_path: Path, c
             out, _ = starter.communicate(timeout=60)
             assert starter.returncode == 0
             applied += json.loads(out)
-    assert sorted(applied) == ([1, 2] if kind == "fresh" else [2])
+    assert sorted(applied) == [*range(1 if kind == "fresh" else 2, NEWEST_VERSION + 1)]
     connection = connect(path)
     assert current_version(connection) == NEWEST_VERSION
     assert rows(connection, ENTRY_COLUMNS) == ([] if kind == "fresh" else ENTRIES)

@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,16 +40,18 @@ from ...errors import (
     TransactionExpired,
 )
 from ...fair_lock import FairLock
-from ...indexes import Index
+from ...indexes import Index, VectorIndex
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
+from ...nearest.index import NearestIndex, VectorSettings
 from ...values import encode_metadata
 from . import care, forks, journal
 from .connections import CLOCK_TICK, create_file, last_written, open_connection, switch_journal
 from .driver_errors import translate
-from .reading import GET, GET_ENTRY, HAS, Row, Rows, SQLiteReads, Values, decode_stored, now_ms, to_entry
+from .reading import GET, GET_ENTRY, HAS, Row, Rows, Values, decode_stored, now_ms, to_entry
 from .settings import IN_MEMORY, SQLiteSettings
 from .transactions import Session, SQLiteTransaction
 from .upkeep import SQLiteUpkeep
+from .vector_search import SQLiteVectors, VectorReads
 from .writing import EntryWriter, entry_row
 
 T = TypeVar("T")
@@ -60,7 +63,7 @@ _PAGES_A_STEP = 4  # an entry, its change, the namespace
 _READS_BESIDE_A_WRITE = 50
 
 
-class SQLiteStorageBackend(SQLiteReads):
+class SQLiteStorageBackend(VectorReads):
     """Storage in one SQLite file.
 
     >>> with SQLiteStorageBackend({"dbPath": ":memory:"}) as storage:
@@ -142,6 +145,7 @@ class SQLiteStorageBackend(SQLiteReads):
         self._readers: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
         self._readers_guard = threading.Lock()
         self._local = threading.local()
+        self._nearest: dict[tuple[int, VectorIndex], NearestIndex] = {}
 
     # -- readers ---------------------------------------------------------------------------------------------------
 
@@ -202,6 +206,49 @@ class SQLiteStorageBackend(SQLiteReads):
             raise translate(error) from error
         finally:
             cursor.close(True)
+
+    @contextmanager
+    def _one_state(self) -> Iterator[Callable[[str, tuple[Any, ...]], Rows]]:
+        cursor = getattr(self._local, "cursor", None) or self._open_reader()
+        try:
+            cursor.execute("BEGIN")
+        except _CLOSED_UNDER_US as error:
+            if self._closed:
+                raise StorageClosed("the storage is closed") from error
+            cursor = self._open_reader()
+            cursor.execute("BEGIN")
+
+        def rows(sql: str, parameters: tuple[Any, ...]) -> Rows:
+            try:
+                return cursor.execute(sql, parameters).fetchall()
+            except (apsw.Error, UnicodeDecodeError) as error:
+                raise translate(error, connection=cursor.connection) from error
+
+        try:
+            yield rows
+        finally:
+            with suppress(apsw.Error):
+                cursor.execute("COMMIT")
+
+    @contextmanager
+    def _committed_vectors(self, namespace: str, number: int) -> Iterator[SQLiteVectors]:
+        with self._one_state() as rows:
+            yield SQLiteVectors(rows, namespace, number, True, self._committed_vectors)
+
+    def _whole_storage(self) -> SQLiteStorageBackend:
+        return self
+
+    def _shows_committed(self) -> bool:
+        return True
+
+    def _nearest_index(self, number: int, declared: VectorIndex) -> NearestIndex:
+        """What this process knows of a vector index; nothing yet, if it was not asked for before."""
+        found = self._nearest.get((number, declared))
+        if found is None:
+            self._upkeep.start()
+            settings = VectorSettings(self.settings.vectors_compared, rescored=self.settings.vectors_rescored)
+            found = self._nearest.setdefault((number, declared), NearestIndex(declared, settings))
+        return found
 
     def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
         name, key = check_namespace(namespace), check_key(key)

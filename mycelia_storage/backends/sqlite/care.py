@@ -33,7 +33,8 @@ _BAD_JSON: Final = (
 )
 _BAD_VERSIONS: Final = "SELECT namespace, key FROM storage_entries WHERE version < 1 LIMIT 20"
 _LOST_INDEXES: Final = """SELECT namespace, name FROM storage_indexes
-WHERE sql_name NOT IN (SELECT name FROM sqlite_schema WHERE type = 'index')"""
+WHERE json_extract(declaration, '$.kind') = 'field'
+AND sql_name NOT IN (SELECT name FROM sqlite_schema WHERE type = 'index')"""
 
 _BACKUP_PAGES: Final = 1_000
 

@@ -27,14 +27,14 @@ _READ: Final = f"SELECT {_COLUMNS} FROM storage_changes WHERE namespace = ? AND 
 # 1 after, 2 through, 3 limit
 _READ_ALL: Final = """SELECT c.seq, c.namespace, c.key, c.operation, c.version, c.at FROM storage_namespaces AS n
 CROSS JOIN storage_changes AS c ON c.namespace = n.name AND c.seq > ?1 AND c.seq <= ?2
-WHERE n.track_changes = 1 ORDER BY c.seq LIMIT ?3"""
-_PRUNED_IN: Final = "SELECT pruned_through FROM storage_namespaces WHERE name = ? AND track_changes = 1"
+WHERE n.track_changes & 1 ORDER BY c.seq LIMIT ?3"""
+_PRUNED_IN: Final = "SELECT pruned_through FROM storage_namespaces WHERE name = ? AND track_changes & 1"
 _PRUNED: Final = """SELECT max((SELECT max(pruned_through) FROM storage_namespaces),
 (SELECT value FROM storage_state WHERE name = 'pruned_through'))"""
 _LAST_SEQ: Final = """SELECT max((SELECT value FROM storage_state WHERE name = 'pruned_through'),
 coalesce((SELECT max(max(pruned_through,
   coalesce((SELECT max(seq) FROM storage_changes WHERE namespace = n.name), 0)))
-FROM storage_namespaces AS n WHERE track_changes = 1), 0))"""
+FROM storage_namespaces AS n WHERE track_changes & 1), 0))"""
 
 _SURPLUS: Final = "SELECT seq FROM storage_changes WHERE namespace = ? ORDER BY seq DESC LIMIT 1 OFFSET ?"
 _TOO_OLD: Final = "SELECT max(seq) FROM storage_changes WHERE namespace = ? AND at < ?"

@@ -31,7 +31,7 @@ from .driver_errors import translate
 APPLICATION_ID: Final = 0x4D796365
 
 #: The newest version in schema/sqlite, so that opening a file reads no SQL; a test keeps it true.
-NEWEST_VERSION: Final = 2
+NEWEST_VERSION: Final = 3
 
 Origin = Literal["empty", "ours", "plan", "foreign"]
 

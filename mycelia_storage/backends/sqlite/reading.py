@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import time
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any, Final
 
@@ -60,7 +61,7 @@ _LIVE: Final = "(expires_at IS NULL OR expires_at > ?)"
 LIST_NAMESPACES: Final = "SELECT name FROM storage_namespaces ORDER BY name"
 LIST_NAMESPACES_BELOW: Final = """SELECT name FROM storage_namespaces
 WHERE name = ?1 OR (name > ?1 || '/' AND name < ?1 || '0') ORDER BY name"""
-GET_NAMESPACE: Final = "SELECT name, metadata, created_at, track_changes FROM storage_namespaces WHERE name = ?"
+GET_NAMESPACE: Final = "SELECT name, metadata, created_at, track_changes & 1 FROM storage_namespaces WHERE name = ?"
 LIST_INDEXES: Final = "SELECT name, declaration FROM storage_indexes WHERE namespace = ? ORDER BY name"
 
 _FIRST_PAGE: Final = 64
@@ -143,6 +144,10 @@ class SQLiteReads(StorageBackend):
     @abstractmethod
     def _stream(self, sql: str, parameters: tuple[Any, ...]) -> Iterator[Row]:
         """The rows one by one. The caller draws them to the end or closes the iterator before anything else runs."""
+
+    @abstractmethod
+    def _one_state(self) -> AbstractContextManager[Callable[[str, tuple[Any, ...]], Rows]]:
+        """Runs statements that all see one state: a function like :meth:`_rows`, for the calling thread."""
 
     def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
         for value, expires_at in self._rows(GET, (check_namespace(namespace), check_key(key))):

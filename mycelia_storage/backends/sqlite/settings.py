@@ -49,6 +49,11 @@ class SQLiteSettings:
     """WAL pages after which a commit moves them into the main file."""
     cache_size: int = 16_384
     """Page cache per connection, in KiB."""
+    vectors_compared: int = 768_000
+    """Size of a vector index, in vectors times dimensions, up to which all vectors are kept in memory and compared;
+    larger ones are searched by codes. Without faiss every index is compared."""
+    vectors_rescored: int = 100
+    """How many candidates found by codes are ranked by their vectors at first, for up to ten hits."""
 
     @classmethod
     def read(cls, config: Mapping[str, Any] | str | Path | None, options: dict[str, Any]) -> SQLiteSettings:
@@ -87,6 +92,8 @@ class SQLiteSettings:
             ("change_retention", 1),
             ("checkpoint_pages", 1),
             ("cache_size", 64),
+            ("vectors_compared", 0),
+            ("vectors_rescored", 1),
         ):
             number = getattr(self, name)
             if not isinstance(number, int) or isinstance(number, bool) or not least <= number < 2**31:

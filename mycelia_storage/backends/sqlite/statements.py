@@ -69,7 +69,7 @@ ADD_NAMESPACE: Final = """INSERT INTO storage_namespaces
 (SELECT value FROM storage_state WHERE name = 'version_floor'),
 (SELECT value FROM storage_state WHERE name = 'pruned_through'))"""
 CHANGE_NAMESPACE: Final = """UPDATE storage_namespaces
-SET metadata = coalesce(?2, metadata), track_changes = max(track_changes, ?3) WHERE name = ?1"""
+SET metadata = coalesce(?2, metadata), track_changes = track_changes | ?3 WHERE name = ?1"""
 FAMILY: Final = """SELECT name FROM storage_namespaces
 WHERE name = ?1 OR (name > ?1 || '/' AND name < ?1 || '0') ORDER BY name"""
 ALL_NAMESPACES: Final = "SELECT name, track_changes FROM storage_namespaces ORDER BY name"
@@ -90,7 +90,8 @@ FORGET: Final = (
 FIND_INDEX: Final = "SELECT declaration, sql_name FROM storage_indexes WHERE namespace = ? AND name = ?"
 ADD_INDEX: Final = "INSERT INTO storage_indexes (namespace, name, declaration, sql_name) VALUES (?, ?, ?, ?)"
 DROP_INDEX: Final = "DELETE FROM storage_indexes WHERE namespace = ? AND name = ?"
-NEXT_INDEX: Final = """SELECT 1 + coalesce(max(CAST(substr(sql_name, 12) AS INTEGER)), 0) FROM storage_indexes"""
+NEXT_INDEX: Final = "UPDATE storage_state SET value = value + 1 WHERE name = 'last_index' RETURNING value"
+SET_SEARCHED: Final = "UPDATE storage_namespaces SET track_changes = track_changes & 1 | ?2 << 1 WHERE name = ?1"
 SQL_INDEXES: Final = (
     "SELECT name FROM sqlite_schema WHERE type = 'index' AND (name = ?1 OR name LIKE ?1 || '\\_%' ESCAPE '\\')"
 )

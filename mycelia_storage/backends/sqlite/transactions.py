@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
@@ -30,7 +31,8 @@ from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...values import encode_metadata
 from . import care
 from .driver_errors import translate
-from .reading import Row, Rows, SQLiteReads
+from .reading import Row, Rows
+from .vector_search import VectorReads
 from .writing import EntryWriter, entry_row
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ class Session:
         return translate(error, connection=self.connection)
 
 
-class SQLiteTransaction(SQLiteReads, Transaction):
+class SQLiteTransaction(VectorReads, Transaction):
     """A transaction, a savepoint in one, or a snapshot."""
 
     backend_name = "sqlite"
@@ -194,6 +196,17 @@ class SQLiteTransaction(SQLiteReads, Transaction):
                 return session.connection.execute(sql, parameters).fetchall()
             except (apsw.Error, UnicodeDecodeError) as error:
                 raise session.failed(error) from error
+
+    @contextmanager
+    def _one_state(self) -> Iterator[Callable[[str, tuple[Any, ...]], Rows]]:
+        with self._session.mutex:
+            yield self._rows
+
+    def _whole_storage(self) -> SQLiteStorageBackend:
+        return self._storage
+
+    def _shows_committed(self) -> bool:
+        return self._session.writer is None
 
     def _stream(self, sql: str, parameters: tuple[Any, ...]) -> Iterator[Row]:
         session = self._session

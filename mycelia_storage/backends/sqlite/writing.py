@@ -24,8 +24,10 @@ from ...clock import HybridClock
 from ...contract import BatchResult, Entries, Entry, Operation, batch_pairs, check_ttl, read_batch_item
 from ...errors import (
     BatchError,
+    IndexFull,
     InvalidInput,
     InvalidNamespace,
+    InvalidValue,
     KeyExists,
     KeyNotFound,
     NamespaceExists,
@@ -42,6 +44,7 @@ from . import change_log, statements as sql
 from .driver_errors import translate
 from .filter_sql import create_index_sql
 from .reading import now_ms
+from .search_upkeep import SEARCHED, TRACKED, SearchUpkeep, Touched, is_searched, read_declaration
 
 _CHUNK_ITEMS: Final = 1_000
 _CHUNK_CHARS: Final = 4_000_000
@@ -67,6 +70,7 @@ class EntryWriter:
         self._seen_of_others: Any = None
         self._logged = False
         self._last_seq = 0
+        self._search = SearchUpkeep(self.rows)
         connection.create_scalar_function("mycelia_clock", clock.tick, 0)  # type: ignore[arg-type]
 
     def rows(self, sql: str, parameters: tuple[Any, ...] = (), about: str = "") -> list[_Row]:
@@ -121,16 +125,21 @@ class EntryWriter:
                 return version
             found = self.rows(sql.FIND_TO_SET, (namespace, key))
             if found:
-                tracked, floor, existing = found[0]
+                flags, floor, existing = found[0]
                 version = max(version, floor + 1, (existing or 0) + 1)
             else:
                 self.rows(sql.ADD_NAMESPACE, (namespace, None, now, 0))
-                tracked = False
+                flags = 0
                 version = max(version, self._floor(namespace) + 1)
-            self._cursor.execute(sql.SET_ROW, (*row, version))
+            if flags & SEARCHED:
+                touched = self._about_to_set(namespace, [row])
+                self._cursor.execute(sql.SET_ROW, (*row, version))
+                self._search.after(touched)
+            else:
+                self._cursor.execute(sql.SET_ROW, (*row, version))
         except apsw.Error as error:
             raise translate(error, _about(namespace, key), self._connection) from error
-        if tracked:
+        if flags & TRACKED:
             self._append(namespace, key, "set", version, now)
         return version
 
@@ -160,24 +169,31 @@ class EntryWriter:
         if not found:
             return False
         version = max(tick, found[0][0] + 1)
+        flags = self._flags(namespace)
+        touched = self._search.before(namespace, (key,)) if flags & SEARCHED else None
         self.rows(sql.DELETE, (namespace, key), _about(namespace, key))
+        if touched is not None:
+            self._search.after(touched)
         if version > tick:
             self.rows(sql.RAISE_FLOOR, (namespace, version))
-        if self._is_tracked(namespace):
+        if flags & TRACKED:
             self._append(namespace, key, operation if live else "expire", version, now)
         return live
 
     def set_metadata(self, namespace: str, key: str, metadata: dict[str, Any], given: str | None, merge: bool) -> int:
         """Merge into or replace the metadata, ``given`` in its stored form; the new version. Raises KeyNotFound."""
         now = now_ms()
-        for stored, expires_at, existing, tracked in self.rows(sql.FIND_METADATA, (namespace, key)):
+        for stored, expires_at, existing, flags in self.rows(sql.FIND_METADATA, (namespace, key)):
             if expires_at is not None and expires_at <= now:
                 break
             if merge and stored is not None:
                 given = encode_metadata(decode_metadata(stored) | metadata)
             version: int = max(existing + 1, self._clock.tick())
+            touched = self._search.before(namespace, (key,)) if flags & SEARCHED else None
             self.rows(sql.SET_METADATA, (namespace, key, given, now, version), _about(namespace, key))
-            if tracked:
+            if touched is not None:
+                self._search.after(touched)
+            if flags & TRACKED:
                 self._append(namespace, key, "set", version, now)
             return version
         raise KeyNotFound(namespace, key)
@@ -256,21 +272,28 @@ class EntryWriter:
     ) -> int:
         """Write the rows; ``alike``: they differ in key and value alone. How many were written."""
         if overwrite:
-            tracked = {name: self._ensure_namespace(name) for name in {row[0] for row in chunk}}
-            floor = max(self._floor(name) for name in tracked)
+            flags = {name: self._ensure_namespace(name) for name in {row[0] for row in chunk}}
+            floor = max(self._floor(name) for name in flags)
             if floor >= chunk[0][6]:
                 chunk = [(*row[:6], floor + 1) for row in chunk]
             self.rows("SAVEPOINT chunk")
             try:
+                touched = [
+                    self._about_to_set(name, [row for row in chunk if row[0] == name])
+                    for name in flags
+                    if flags[name] & SEARCHED
+                ]
                 self._set_rows(chunk, alike)
-            except apsw.ConstraintError:
+            except (InvalidValue, IndexFull, apsw.ConstraintError):
                 self.rows("ROLLBACK TO chunk")
                 self.rows("RELEASE chunk")
             except apsw.Error as error:
                 raise translate(error, connection=self._connection) from error
             else:
-                if True in tracked.values():
-                    changed = {(row[0], row[1]): row[4] for row in chunk if tracked[row[0]]}
+                for keys in touched:
+                    self._search.after(keys)
+                if any(found & TRACKED for found in flags.values()):
+                    changed = {(row[0], row[1]): row[4] for row in chunk if flags[row[0]] & TRACKED}
                     for (name, key), now in changed.items():
                         self.rows(change_log.APPEND_STORED, (name, key, self._next_seq(), now))
                         self._count_change(name)
@@ -281,25 +304,39 @@ class EntryWriter:
             try:
                 self.put(row[:6], overwrite)
                 written += 1
-            except (KeyExists, UniqueViolation) as error:
+            except (InvalidValue, KeyExists, UniqueViolation, IndexFull) as error:
                 errors[row[0], row[1]] = error
         return written
+
+    def _about_to_set(self, namespace: str, rows: list[_Row]) -> Touched:
+        """Look at what the indexes of a namespace say to these rows. Raises InvalidValue, IndexFull."""
+        touched = self._search.before(namespace, dict.fromkeys(row[1] for row in rows))
+        for keeper in touched.keepers:
+            for row in rows:
+                keeper.check(row[1], row[2])
+        if touched.full() is not None and self._sweep_namespace(namespace):
+            touched = self._search.before(namespace, touched.keys)
+        full = touched.full()
+        if full is not None:
+            raise full
+        return touched
 
     def restore(self, entries: Iterable[Entry]) -> int:
         """Store entries with their version, times and expiry; how many."""
         stored = 0
-        tracked: dict[str, bool] = {}
+        flags: dict[str, int] = {}
         for entry in entries:
             namespace, key = check_namespace(entry.namespace), check_key(entry.key)
             if entry.expires_at is not None and entry.expires_at <= now_ms():
                 continue
             value, metadata = encode_value(entry.value), encode_metadata(entry.metadata)
-            if namespace not in tracked:
-                tracked[namespace] = self._ensure_namespace(namespace)
+            if namespace not in flags:
+                flags[namespace] = self._ensure_namespace(namespace)
             times = (entry.version, entry.created_at, entry.updated_at, entry.expires_at)
             if not all(isinstance(number, int) for number in times[:3]) or entry.version < 1:
                 raise InvalidInput(f"a restored entry has a version and times ({_about(namespace, key)})")
             row = (namespace, key, value, metadata, *times)
+            touched = self._about_to_set(namespace, [row]) if flags[namespace] & SEARCHED else None
             try:
                 self.rows(sql.RESTORE, row, _about(namespace, key))
             except UniqueViolation:
@@ -307,7 +344,9 @@ class EntryWriter:
                 if not self._sweep_namespace(namespace):
                     raise
                 self.rows(sql.RESTORE, row, _about(namespace, key))
-            if tracked[namespace]:
+            if touched is not None:
+                self._search.after(touched)
+            if flags[namespace] & TRACKED:
                 self.rows(change_log.APPEND_STORED, (namespace, key, self._next_seq(), now_ms()))
                 self._count_change(namespace)
             stored += 1
@@ -316,20 +355,20 @@ class EntryWriter:
     def clear(self, namespace: str | None) -> int:
         """Delete the entries of a namespace, or of all; how many live ones went."""
         named = self.rows(sql.ALL_NAMESPACES)
-        return sum(
-            self._clear_one(name, bool(tracked)) for name, tracked in named if namespace is None or name == namespace
-        )
+        return sum(self._clear_one(name, flags) for name, flags in named if namespace is None or name == namespace)
 
-    def _clear_one(self, namespace: str, tracked: bool) -> int:
+    def _clear_one(self, namespace: str, flags: int) -> int:
         now = now_ms()
         live, highest = self.rows(sql.SIZE_UP, (namespace, now))[0]
         tick = self._clock.tick()
         version = max(tick, (highest or 0) + 1)
         if highest is not None:
             self.rows(sql.EMPTY, (namespace,))
+            if flags & SEARCHED:
+                self._search.emptied(namespace)
             if version > tick:
                 self.rows(sql.RAISE_FLOOR, (namespace, version))
-        if tracked and live:
+        if flags & TRACKED and live:
             self._append(namespace, None, "clear", version, now)
         return int(live)
 
@@ -386,8 +425,8 @@ class EntryWriter:
 
     def create_index(self, namespace: str, index: Index, name: str | None) -> str:
         """Build an index; its name. Raises UniqueViolation, InvalidInput."""
-        if not isinstance(index, FieldIndex):
-            raise InvalidInput(f"the sqlite backend keeps no {type(index).__name__}")
+        if not isinstance(index, Index):
+            raise InvalidInput(f"{type(index).__name__} is no declaration of an index")
         name = index.default_name if name is None else name
         if not isinstance(name, str) or not name or "\0" in name:
             raise InvalidInput("the name of an index is a non-empty string without NUL")
@@ -397,35 +436,45 @@ class EntryWriter:
                 return name
             raise InvalidInput(f"index {name!r} of namespace {namespace!r} has another declaration")
         sql_name = f"mycelia_ix_{self.rows(sql.NEXT_INDEX)[0][0]:d}"
-        built = create_index_sql(sql_name, namespace, index)
-        self._ensure_namespace(namespace)
-        if index.unique:
+        if isinstance(index, FieldIndex):
+            built = create_index_sql(sql_name, namespace, index)
+            self._ensure_namespace(namespace)
+            if index.unique:
+                self._sweep_namespace(namespace)
+            for step in built:
+                self.rows(step, (), f"index {name!r} of namespace {namespace!r}")
+        else:
+            self._ensure_namespace(namespace)
             self._sweep_namespace(namespace)
-        for step in built:
-            self.rows(step, (), f"index {name!r} of namespace {namespace!r}")
+            self._search.keeper(namespace, name, index, sql_name).build()
+            self.rows(sql.SET_SEARCHED, (namespace, 1))
         self.rows(sql.ADD_INDEX, (namespace, name, declaration, sql_name))
         return name
 
     def drop_index(self, namespace: str, name: str) -> bool:
         """Remove an index; whether it existed."""
         found = self.rows(sql.FIND_INDEX, (namespace, name))
-        for _, sql_name in found:
+        for declaration, sql_name in found:
+            index = read_declaration(declaration)
+            if is_searched(index):
+                self._search.keeper(namespace, name, index, sql_name).drop()
             for (built,) in self.rows(sql.SQL_INDEXES, (sql_name,)):
                 self.rows(f'DROP INDEX "{built}"')
             self.rows(sql.DROP_INDEX, (namespace, name))
+            self.rows(sql.SET_SEARCHED, (namespace, bool(self._search.keepers(namespace))))
         return bool(found)
 
-    def _ensure_namespace(self, name: str) -> bool:
-        """Create the namespace if it is new; whether it tracks changes."""
+    def _ensure_namespace(self, name: str) -> int:
+        """Create the namespace if it is new; its flags."""
         found = self.rows(sql.FIND_NAMESPACE, (name,))
         if found:
-            return bool(found[0][0])
+            return int(found[0][0])
         self.rows(sql.ADD_NAMESPACE, (name, None, now_ms(), 0))
-        return False
+        return 0
 
-    def _is_tracked(self, name: str) -> bool:
+    def _flags(self, name: str) -> int:
         found = self.rows(sql.FIND_NAMESPACE, (name,))
-        return bool(found and found[0][0])
+        return int(found[0][0]) if found else 0
 
     def _floor(self, name: str) -> int:
         return int(self.rows("SELECT version_floor FROM storage_namespaces WHERE name = ?", (name,))[0][0])
@@ -473,7 +522,7 @@ class EntryWriter:
         """Drop changes past the limits of count and age, of that namespace or of every tracked one."""
         older_than = None if self._max_age is None else now_ms() - int(self._max_age * 1000)
         tracked = self.rows(sql.ALL_NAMESPACES) if namespace is None else [(namespace, 1)]
-        names = [name for name, is_tracked in tracked if is_tracked]
+        names = [name for name, flags in tracked if flags & TRACKED]
         for name in names:
             change_log.prune(self.rows, name, self._retention, older_than)
 

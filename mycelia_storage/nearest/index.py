@@ -1,0 +1,294 @@
+"""What one process knows of one vector index: which entry is at which position, and how to find the near ones.
+
+It covers the log of the index up to ``seq`` and takes up what was committed after that before a search. A view that
+sees less, or writes of its own besides, gets the entries that differ told apart (:class:`Difference`), so nothing
+uncommitted ever enters it.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ..indexes import VectorIndex
+from ..similarity import to_matrix
+from .columns import Columns
+from .resident import Resident
+from .scan import ScanCodes, load_faiss
+from .source import FieldRow, VectorSource
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+    from ..filters import Filter
+    from .resident import Mask
+
+#: Changes remembered for views older than the index.
+_REMEMBERED: Final = 10_000
+
+#: How far behind an index may be when an uncommitted view is searched.
+_FAR_BEHIND: Final = 1_000
+
+#: Entries that a view may see otherwise before it is searched without the index.
+_MOST_DIFFERENT: Final = 5_000
+
+_IDS: Final = struct.Struct("<4sQ")
+_MAGIC: Final = b"MyNI"
+
+
+class VectorSettings(NamedTuple):
+    """Where one way of searching gives way to the next. Sizes are numbers of float32."""
+
+    resident_size: int = 768_000
+    """Up to so many numbers (2,000 vectors of 384) are kept in memory as they are and compared exactly."""
+    largest_resident: int = 128_000_000
+    """The same where faiss is not installed; more are read from the database at each search."""
+    rescored: int = 100
+    """How many of the nearest codes are ranked by their vectors at first, for ten hits."""
+
+
+class Difference(NamedTuple):
+    """How what a view sees differs from what the index covers."""
+
+    ids: set[Any]
+    """These entries are to be looked up in the view."""
+    all: bool
+    """Whether the view sees none but those."""
+
+
+class NearestIndex:
+    """The state of one index in one process. Methods are called with :attr:`lock` held."""
+
+    def __init__(self, declared: VectorIndex, settings: VectorSettings) -> None:
+        self.declared = declared
+        self.settings = settings
+        self.lock = threading.RLock()
+        self.saved_seq = 0
+        self._refit_at = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        import numpy
+
+        self.seq = -1
+        self.ids: list[Any] = []
+        self.vectors: Resident | ScanCodes = Resident(self.declared)
+        self._position: dict[Any, int] = {}
+        self._alive: NDArray[numpy.bool_] = numpy.zeros(64, dtype=bool)
+        self._columns = Columns()
+        self._recent: deque[tuple[int, Any]] = deque(maxlen=_REMEMBERED)
+        self._recent_from = -1
+
+    # -- catching up -----------------------------------------------------------------------------------------------
+
+    def meet(self, source: VectorSource, seq: int) -> Difference | None:
+        """Take up what was committed, and say how the view at ``seq`` differs. None: search without the index."""
+        if source.committed and seq > self.seq:
+            self._catch_up(source, seq)
+        elif seq > self.seq + _FAR_BEHIND or self.seq < 0:
+            with source.committed_view() as view:
+                if view is not None and view.position().seq > self.seq:
+                    self._catch_up(view, view.position().seq)
+        if seq == self.seq:
+            return Difference(set(), False)
+        if self.seq < 0:
+            return None
+        if seq > self.seq:
+            changed = source.changed(self.seq)
+            if changed is None or len(changed.ids) > _MOST_DIFFERENT:
+                return None
+            return Difference(set(changed.ids), changed.cleared)
+        if seq < self._recent_from:
+            return None
+        different = {id for at, id in self._recent if at > seq}
+        return None if len(different) > _MOST_DIFFERENT else Difference(different, False)
+
+    def _catch_up(self, source: VectorSource, seq: int) -> None:
+        changed = source.changed(self.seq) if self.seq >= 0 else None
+        if changed is None or changed.cleared:
+            self._load(source)
+            changed = source.changed(self.seq) if self.seq >= 0 else None
+        if changed is None or changed.cleared or self._is_overgrown(len(changed.ids)):
+            self._rebuild(source, seq)
+            return
+        ids = list(dict.fromkeys(changed.ids))
+        for start in range(0, len(ids), 1_000):
+            self._take_up(source, ids[start : start + 1_000])
+        self._remember(changed.ids, seq)
+        self.seq = seq
+        self._change_kind(source)
+
+    def _load(self, source: VectorSource) -> None:
+        saved = source.load_codes(self.seq)
+        if saved is None or load_faiss() is None:
+            return
+        seq, data = saved
+        if len(data) < _IDS.size:
+            return
+        magic, count = _IDS.unpack_from(data)
+        end = _IDS.size + 9 * count
+        if magic != _MAGIC or len(data) < end:
+            return
+        import numpy
+
+        codes = ScanCodes.from_bytes(self.declared, data[end:])
+        if codes is None or codes.count != count:
+            return
+        self._reset()
+        ids = numpy.frombuffer(data, dtype="<i8", count=count, offset=_IDS.size)
+        self.ids = ids.tolist()
+        self._alive = numpy.frombuffer(data, dtype=numpy.uint8, count=count, offset=_IDS.size + 8 * count) != 0
+        if self._alive.all():
+            self._position = dict(zip(self.ids, range(count), strict=True))
+        else:
+            self._position = {self.ids[at]: at for at in numpy.flatnonzero(self._alive).tolist()}
+        self.vectors = codes
+        self.seq = self.saved_seq = self._recent_from = seq
+
+    def to_bytes(self) -> bytes:
+        """The codes with the entries that they stand for; ids are whole numbers."""
+        import numpy
+
+        assert isinstance(self.vectors, ScanCodes)
+        ids = numpy.array(self.ids, dtype="<i8").tobytes()
+        alive = self._alive[: len(self.ids)].astype(numpy.uint8).tobytes()
+        return b"".join((_IDS.pack(_MAGIC, len(self.ids)), ids, alive, self.vectors.to_bytes()))
+
+    def _is_overgrown(self, more: int) -> bool:
+        """Whether most positions would stand for nothing."""
+        dead = len(self.ids) - len(self._position)
+        return dead + more > 1_000 and dead > len(self._position)
+
+    def _rebuild(self, source: VectorSource, seq: int) -> None:
+        """Begin anew with all vectors."""
+        self._reset()
+        pages = source.all_vectors()
+        first: list[tuple[Any, bytes]] = []
+        for page in pages:
+            first += page
+            if self._wants_codes(len(first)):
+                break
+        if self._wants_codes(len(first)):
+            # A sample in order of keys may be one-sided: codes fitted to the first vectors are made anew if so.
+            self.vectors = ScanCodes.fitted(self.declared, self._matrix(first))
+        self._add(first)
+        for page in pages:
+            self._add(page)
+        self.seq = self._recent_from = seq
+        if isinstance(self.vectors, ScanCodes) and self.vectors.has_drifted():
+            self._refit(source)
+
+    def _refit(self, source: VectorSource) -> None:
+        """Make the codes anew, for vectors as they are now, from a sample of all."""
+        sample = self.ids[:: max(1, len(self.ids) // 20_000)]
+        rows: list[tuple[Any, bytes]] = []
+        for start in range(0, len(sample), 1_000):
+            rows += source.vectors(sample[start : start + 1_000])
+        if not rows:
+            return
+        codes = ScanCodes.fitted(self.declared, self._matrix(rows))
+        seq, recent, recent_from = self.seq, self._recent, self._recent_from
+        self._reset()
+        self.vectors = codes
+        for page in source.all_vectors():
+            self._add(page)
+        self.seq, self._recent, self._recent_from = seq, recent, recent_from
+
+    def _change_kind(self, source: VectorSource) -> None:
+        if isinstance(self.vectors, Resident):
+            if self._wants_codes(len(self._position)):
+                self._rebuild(source, self.seq)
+        elif self.vectors.has_drifted() and self._worth_refitting():
+            self._refit(source)
+
+    def _worth_refitting(self) -> bool:
+        """Whether refitting is due: not again before the number of vectors has grown by a tenth."""
+        due = len(self.ids) >= self._refit_at
+        if due:
+            self._refit_at = len(self.ids) * 11 // 10
+        return due
+
+    def _wants_codes(self, count: int) -> bool:
+        return count * self.declared.dimensions > self.settings.resident_size and load_faiss() is not None
+
+    def _take_up(self, source: VectorSource, ids: Sequence[Any]) -> None:
+        import numpy
+
+        gone = [at for id in ids if (at := self._position.pop(id, None)) is not None]
+        self._alive[numpy.array(gone, dtype=numpy.int64)] = False
+        page = source.vectors(ids)
+        fields = dict(source.fields([id for id, _ in page])) if self._columns else {}
+        self._add(page, fields)
+
+    def _add(self, page: Sequence[tuple[Any, bytes]], fields: dict[Any, FieldRow] | None = None) -> None:
+        import numpy
+
+        if not page:
+            return
+        start, end = len(self.ids), len(self.ids) + len(page)
+        if end > len(self._alive):
+            larger = numpy.zeros(max(end, 2 * len(self._alive)), dtype=bool)
+            larger[:start] = self._alive[:start]
+            self._alive = larger
+        self._alive[start:end] = True
+        self.vectors.add(self._matrix(page))
+        for at, (id, _) in enumerate(page, start):
+            self.ids.append(id)
+            self._position[id] = at
+            if self._columns:
+                self._columns.append((fields or {}).get(id))
+
+    def _matrix(self, page: Sequence[tuple[Any, bytes]]) -> Any:
+        return to_matrix([vector for _, vector in page], self.declared.dimensions)
+
+    def _remember(self, ids: Sequence[Any], seq: int) -> None:
+        if len(ids) >= _REMEMBERED:
+            self._recent.clear()
+            self._recent_from = seq
+            return
+        for at, id in zip(range(seq - len(ids) + 1, seq + 1), ids, strict=True):
+            if len(self._recent) == _REMEMBERED:
+                self._recent_from = self._recent[0][0]
+            self._recent.append((at, id))
+
+    # -- positions -------------------------------------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        """How many vectors it covers."""
+        return len(self._position)
+
+    def positions(self, ids: Iterable[Any]) -> Mask:
+        """A mask of those of ``ids`` that it covers."""
+        import numpy
+
+        found = numpy.zeros(len(self.ids), dtype=bool)
+        at = [position for id in ids if (position := self._position.get(id)) is not None]
+        found[numpy.array(at, dtype=numpy.int64)] = True
+        return found
+
+    def allowed(self, source: VectorSource, condition: Filter | None, different: set[Any]) -> Mask | None:
+        """Where a search may look, None for everywhere. ``different`` are entries to leave out."""
+        count = len(self.ids)
+        mask = None if len(self._position) == count else self._alive[:count]
+        if condition is not None:
+            held = self._matching(source, condition)
+            mask = held & self._alive[:count]
+        if different:
+            outside = ~self.positions(different)
+            mask = outside & self._alive[:count] if mask is None else mask & outside
+        return mask
+
+    def _matching(self, source: VectorSource, condition: Filter) -> Mask:
+        missing = self._columns.missing(condition)
+        if missing and source.committed and source.position().seq == self.seq:
+            fields = dict(source.fields(None))
+            alive = self._alive
+            rows = [fields.get(id) if alive[at] else None for at, id in enumerate(self.ids)]
+            self._columns.make(missing, rows)
+        held = self._columns.holds(condition)
+        return self.positions(source.matching(condition)) if held is None else held
