@@ -34,7 +34,7 @@ from .errors import (
     UniqueViolation,
 )
 from .field_paths import parse_path
-from .filters import Filter, FilterInput, Sort, SortInput, match, parse_filter, parse_sort
+from .filters import Filter, FilterInput, Sort, SortInput, key_prefix_of, match, parse_filter, parse_sort
 from .indexes import Index, TextIndex, VectorIndex
 from .names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from .patterns import compile_pattern, literal_prefix
@@ -577,7 +577,8 @@ class StorageBackend(ABC):
         best_yet: EntryList = []
         scored: dict[str, float] = {}
         seen = 0
-        entries = (entry for entry in self.scan(namespace=namespace) if condition is None or match(condition, entry))
+        held = self.scan(namespace=namespace, prefix=key_prefix_of(condition))
+        entries = (entry for entry in held if condition is None or match(condition, entry))
         while page := _list(islice(entries, PAGE)):
             seen += len(page)
             matrix = to_matrix([entry.value for entry in page], declared.dimensions)
@@ -587,8 +588,8 @@ class StorageBackend(ABC):
             kept = {key for key, _ in best(scored.items(), limit)}
             best_yet = [entry for entry in (*best_yet, *page) if entry.key in kept]
             scored = {entry.key: scored[entry.key] for entry in best_yet}
-        held = {entry.key: entry for entry in best_yet}
-        hits = (SearchHit(key, score, held[key]) for key, score in best(scored.items(), limit))
+        found = {entry.key: entry for entry in best_yet}
+        hits = (SearchHit(key, score, found[key]) for key, score in best(scored.items(), limit))
         return SearchHits(hits, method="exact", vectors=seen)
 
     # -- changes ---------------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ __all__ = [
     "SortInput",
     "SortKey",
     "identity",
+    "key_prefix_of",
     "match",
     "merge_equalities",
     "parse_filter",
@@ -224,6 +225,9 @@ def where(path: PathInput) -> Field:
     return Field(parse_path(path))
 
 
+_KEY: Final = parse_path("$key")
+
+
 def match(filter: Filter, entry: EntryLike) -> bool:
     """Whether ``entry`` meets ``filter``: the definition of every operator."""
     return filter._holds(entry)
@@ -232,6 +236,20 @@ def match(filter: Filter, entry: EntryLike) -> bool:
 def parse_filter(filter: FilterInput | None) -> Filter | None:
     """The filter of any spelling; None for None and for lists without content. Raises InvalidFilter, InvalidValue."""
     return None if filter is None else _parse(filter, 1)
+
+
+def key_prefix_of(filter: Filter | None) -> str:
+    """A prefix that the key of every match has, "" for none: what to scan instead of everything.
+
+    >>> key_prefix_of((where("$key").starts_with("room-7/")) & (where("unread") == True))
+    'room-7/'
+    """
+    if isinstance(filter, And):
+        return max((key_prefix_of(part) for part in filter.parts), key=len, default="")
+    if isinstance(filter, Comparison) and filter.operator == "startsWith" and filter.path == _KEY:
+        prefix: str = filter.operand
+        return prefix
+    return ""
 
 
 def merge_equalities(parts: Iterable[Filter]) -> list[Filter]:

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import orjson
 
-from ...errors import InvalidInput, InvalidValue
+from ...errors import InvalidValue
 from .errors import TooLarge
 
 #: Deepest nesting of a content, metadata or body; the contract's own limit is 200 for a whole record.
@@ -170,8 +170,8 @@ def merge_settings(old: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str
 
 
 def check_object(value: Any, about: str) -> dict[str, Any]:
-    """A JSON object, cleaned. Raises InvalidInput for anything else."""
+    """A JSON object, cleaned. Raises InvalidValue for anything else."""
     if not isinstance(value, Mapping):
-        raise InvalidInput(f"{about} is a JSON object, not {type(value).__name__}")
+        raise InvalidValue(f"{about} is a JSON object, not {type(value).__name__}")
     cleaned: dict[str, Any] = clean_json(value, about)
     return cleaned
