@@ -17,10 +17,11 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeVar
 
 from .errors import (
     BatchError,
@@ -28,6 +29,7 @@ from .errors import (
     IndexNotFound,
     InvalidInput,
     KeyExists,
+    MigrationError,
     StorageBusy,
     StorageError,
     TransactionError,
@@ -40,6 +42,9 @@ from .names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from .patterns import compile_pattern, literal_prefix
 from .similarity import VectorInput, best, scores, to_matrix, to_vector
 from .text import occurrences, query_terms, rank
+
+if TYPE_CHECKING:
+    from .migrations import Migration, Migrator
 
 R = TypeVar("R")
 
@@ -192,6 +197,11 @@ class StorageBackend(ABC):
 
     #: Name in configuration and status: "sqlite", "memory", ...
     backend_name: str = ""
+
+    @property
+    def sql_dialect(self) -> Literal["sqlite", "postgres"] | None:
+        """The dialect that migrations for it are written in, None for a storage without SQL."""
+        return None
 
     # -- entries ---------------------------------------------------------------------------------------------------
 
@@ -640,6 +650,14 @@ class StorageBackend(ABC):
         time.sleep(seconds)
 
     # -- care ------------------------------------------------------------------------------------------------------
+
+    def component_migrator(self, component: str, migrations: Iterable[Migration]) -> AbstractContextManager[Migrator]:
+        """For ``with``: what applies the migrations of a plug-in to this database, beside the entries.
+
+        ``component`` is its name (:func:`~mycelia_storage.migrations.derive_schema_name`), with which its tables
+        begin. It has a connection of its own. Raises MigrationError where there is no SQL: ``sql_dialect`` tells.
+        """
+        raise MigrationError(f"the {self.backend_name} backend has no SQL schema that a component could add to")
 
     def ping(self) -> None:
         """Read once, at the same small cost whatever the size: for probes, which ``get_status`` may be too slow for.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
@@ -20,6 +20,7 @@ from .gate import Gate, gated
 from .ids import as_uuid
 from .layout import Places
 from .logs import Logs
+from .plugin_schemas import run_plugin_migrations
 from .recall import Recall
 from .relationships import Relationships
 from .rooms import Rooms
@@ -107,6 +108,14 @@ class AgentStore(Agents, Entities, Components, Worlds, Rooms, Relationships, Rec
         except Exception:
             return False
         return True
+
+    def run_plugin_migrations(
+        self, plugins: Mapping[str, Any], *, force: bool = False, dry_run: bool = False
+    ) -> dict[str, list[int]]:
+        """Apply the pending migrations of plug-ins, each given as its package name and the folder of its migrations;
+        the versions applied. See :class:`~mycelia_storage.layers.agents.plugin_schemas.PluginSchemas`.
+        """
+        return run_plugin_migrations(self._storage, plugins, force=force, dry_run=dry_run)
 
     def get_connection(self) -> StorageBackend:
         """The storage underneath."""
