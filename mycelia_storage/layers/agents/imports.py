@@ -68,6 +68,7 @@ _JSON: Final = frozenset(
 )
 _LISTS: Final = frozenset({"names", "tags"})
 _TIMES: Final = frozenset({"createdAt", "updatedAt", "dueAt"})
+_MAY_BE_EMPTY: Final = frozenset({"content", "value"})
 _FLAGS: Final = frozenset({"unique", "enabled"})
 
 
@@ -167,7 +168,12 @@ class _Import:
             wrong = unreadable(raw)
             if wrong is None:
                 renamed = _RENAMED.get(table, {})
-                row = {renamed.get(camel_case(name), camel_case(name)): value for name, value in raw.items()}
+                # CSV writes what is missing as an empty cell; where empty has a meaning, it is the default as well.
+                row = {
+                    renamed.get(camel_case(name), camel_case(name)): value
+                    for name, value in raw.items()
+                    if value != "" or name in _MAY_BE_EMPTY
+                }
                 owner = row.get("id" if table == "agents" else "agentId")
                 if self.only is not None and table != "logs" and validate_uuid(owner) != self.only:
                     continue
