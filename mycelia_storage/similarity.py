@@ -68,21 +68,39 @@ def to_matrix(vectors: Sequence[bytes], dimensions: int) -> Floats:
     return numpy.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), dimensions)
 
 
+class Scorer:
+    """Scores vectors against one query, float32, shape (dimensions,)."""
+
+    def __init__(self, query: Floats, metric: Metric) -> None:
+        import numpy
+
+        self._metric = metric
+        self._query = query.astype(numpy.float64)
+        self._norm = float(numpy.sqrt(self._query @ self._query))
+
+    def scores(self, matrix: Floats) -> Floats:
+        """The score of each row, float32, shape (rows,)."""
+        import numpy
+
+        wide = matrix.astype(numpy.float64)
+        if self._metric == "cosine":
+            found = numpy.einsum("ij,j->i", wide, self._query)
+            found /= numpy.sqrt(numpy.einsum("ij,ij->i", wide, wide)) * self._norm
+            cosines: Floats = found.astype(numpy.float32)
+            return cosines
+        if self._metric == "l2":
+            wide -= self._query
+            found = -numpy.sqrt(numpy.einsum("ij,ij->i", wide, wide))
+        else:
+            found = numpy.einsum("ij,j->i", wide, self._query)
+        with numpy.errstate(over="ignore", under="ignore"):
+            rounded: Floats = found.astype(numpy.float32)
+        return rounded
+
+
 def scores(matrix: Floats, query: Floats, metric: Metric) -> Floats:
     """The score of each row, float32, shape (rows,)."""
-    import numpy
-
-    wide, target = matrix.astype(numpy.float64), query.astype(numpy.float64)
-    if metric == "l2":
-        wide -= target
-        found = -numpy.sqrt(numpy.einsum("ij,ij->i", wide, wide))
-    else:
-        found = numpy.einsum("ij,j->i", wide, target)
-        if metric == "cosine":
-            found /= numpy.sqrt(numpy.einsum("ij,ij->i", wide, wide)) * numpy.sqrt(target @ target)
-    with numpy.errstate(over="ignore", under="ignore"):
-        rounded: Floats = found.astype(numpy.float32)
-    return rounded
+    return Scorer(query, metric).scores(matrix)
 
 
 def best(found: Iterable[tuple[str, float]], limit: int) -> list[tuple[str, float]]:

@@ -36,6 +36,8 @@ _FAR_BEHIND: Final = 1_000
 #: Entries that a view may see otherwise before it is searched without the index.
 _MOST_DIFFERENT: Final = 5_000
 
+_ADDED_AT_ONCE: Final = 8_000
+
 _IDS: Final = struct.Struct("<4sQ")
 _MAGIC: Final = b"MyNI"
 
@@ -48,7 +50,7 @@ class VectorSettings(NamedTuple):
     largest_resident: int = 128_000_000
     """The same where faiss is not installed; more are read from the database at each search."""
     rescored: int = 100
-    """How many of the nearest codes are ranked by their vectors at first, for ten hits."""
+    """How many of the nearest codes are ranked by their vectors at a time, for up to ten hits."""
 
 
 class Difference(NamedTuple):
@@ -176,8 +178,7 @@ class NearestIndex:
             # A sample in order of keys may be one-sided: codes fitted to the first vectors are made anew if so.
             self.vectors = ScanCodes.fitted(self.declared, self._matrix(first))
         self._add(first)
-        for page in pages:
-            self._add(page)
+        self._add_pages(pages)
         self.seq = self._recent_from = seq
         if isinstance(self.vectors, ScanCodes) and self.vectors.has_drifted():
             self._refit(source)
@@ -194,8 +195,7 @@ class NearestIndex:
         seq, recent, recent_from = self.seq, self._recent, self._recent_from
         self._reset()
         self.vectors = codes
-        for page in source.all_vectors():
-            self._add(page)
+        self._add_pages(source.all_vectors())
         self.seq, self._recent, self._recent_from = seq, recent, recent_from
 
     def _change_kind(self, source: VectorSource) -> None:
@@ -241,6 +241,15 @@ class NearestIndex:
             self._position[id] = at
             if self._columns:
                 self._columns.append((fields or {}).get(id))
+
+    def _add_pages(self, pages: Iterable[list[tuple[Any, bytes]]]) -> None:
+        gathered: list[tuple[Any, bytes]] = []
+        for page in pages:
+            gathered += page
+            if len(gathered) >= _ADDED_AT_ONCE:
+                self._add(gathered)
+                gathered = []
+        self._add(gathered)
 
     def _matrix(self, page: Sequence[tuple[Any, bytes]]) -> Any:
         return to_matrix([vector for _, vector in page], self.declared.dimensions)

@@ -43,7 +43,8 @@ def _hadamard(rows: Floats) -> Floats:
 def _matrix(size: int) -> Floats:
     import numpy
 
-    found = numpy.ones((1, 1), dtype=numpy.float32)
+    found: Floats = numpy.ones((1, 1), dtype=numpy.float32)
     while len(found) < size:
-        found = numpy.block([[found, found], [found, -found]])
-    return found / numpy.float32(size**0.5)
+        found = numpy.concatenate([numpy.concatenate([found, part]) for part in (found, -found)], axis=1)
+    found /= numpy.float32(size**0.5)
+    return found

@@ -1,13 +1,17 @@
 """Four bits for every two dimensions of a vector, all of them compared with each query by SIMD instructions (faiss).
 
-A vector is centred on the mean, rotated (:mod:`.rotation`), scaled to unit variance and coded pair by pair
-(:mod:`.codebook`). Distances between codes rank roughly: what they find is ranked anew by the vectors themselves.
+A vector becomes a point whose squared Euclidean distance to the query's point ranks as the metric does: for cosine its
+direction; for the dot product, divided by the largest norm and lifted onto the unit sphere in a dimension more. The
+point is centred on the mean, rotated (:mod:`.rotation`), scaled to unit variance and coded pair by pair
+(:mod:`.codebook`). Distances to codes rank roughly: what they find is ranked anew by the vectors themselves.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +27,11 @@ if TYPE_CHECKING:
 DRIFT: Final = 0.15
 
 _AT_ONCE: Final = 8_192
-_HEADER: Final = struct.Struct("<4sHHIQfI")  # magic, codebook, layout, dimensions, count, scale, crc of the rest
+
+#: How much larger than the largest norm that the codes were fitted to a norm may be.
+_LARGER: Final = 1.01
+# magic, codebook, layout, width, count, scale, largest norm, whether outgrown, crc of the rest
+_HEADER: Final = struct.Struct("<4sHHIQff?I")
 _MAGIC: Final = b"MyNS"
 
 
@@ -41,29 +49,32 @@ class ScanCodes:
 
     method = "scan"
 
-    def __init__(self, index: VectorIndex, mean: Floats, scale: float) -> None:
+    def __init__(self, index: VectorIndex, mean: Floats, scale: float, largest: float) -> None:
         import numpy
 
-        faiss = load_faiss()
+        self._faiss = load_faiss()
         self._index = index
-        self._width = index.dimensions + index.dimensions % 2
         self._mean = mean
+        self._width = len(mean)
         self._scale = scale
+        self._largest = largest
         self._rotation = rotation(self._width)
         self._sum = numpy.zeros(self._width, dtype=numpy.float64)
         self._squares = 0.0
-        self._faiss = faiss
-        self._codes, self._lists = _empty_codes(self._width, index.metric == "dot")
+        self._outgrown = False
+        self._codes, self._lists = _empty_codes(self._width)
 
     @classmethod
     def fitted(cls, index: VectorIndex, sample: Floats) -> ScanCodes:
         """No codes yet, centred and scaled for vectors like those of the sample."""
         import numpy
 
-        directions = _directions(index, sample)
-        mean = directions.mean(axis=0, dtype=numpy.float64).astype(numpy.float32)
-        spread = float(numpy.square(directions - mean, dtype=numpy.float32).mean(dtype=numpy.float64)) ** 0.5
-        return cls(index, mean, spread if 0 < spread < float("inf") else 1.0)
+        largest = float(_norms(sample).max()) if index.metric == "dot" else 1.0
+        largest = largest if 0 < largest < float("inf") else 1.0
+        points = _points(index, sample, largest)
+        mean = points.mean(axis=0, dtype=numpy.float64).astype(numpy.float32)
+        spread = float(numpy.square(points - mean).mean(dtype=numpy.float64)) ** 0.5
+        return cls(index, mean, spread if 0 < spread < float("inf") else 1.0, largest)
 
     @property
     def count(self) -> int:
@@ -75,47 +86,62 @@ class ScanCodes:
         import numpy
 
         for start in range(0, len(matrix), _AT_ONCE):
-            coded = self._prepared(_directions(self._index, matrix[start : start + _AT_ONCE]) - self._mean)
-            coded /= numpy.float32(self._scale)
+            part = matrix[start : start + _AT_ONCE]
+            if self._index.metric == "dot" and float(_norms(part).max()) > self._largest * _LARGER:
+                self._outgrown = True
+            with numpy.errstate(over="ignore", invalid="ignore"):
+                coded = self._turned(_points(self._index, part, self._largest))
+            if not numpy.isfinite(coded).all():  # vectors far out of the range of the others
+                coded = numpy.nan_to_num(coded)
             self._sum += coded.sum(axis=0, dtype=numpy.float64)
             self._squares += float(numpy.einsum("ij,ij->", coded, coded, dtype=numpy.float64))
-            self._codes.add(coded)
+            with _one_thread(self._faiss):
+                self._codes.add(coded)
 
-    def nearest(self, query: Floats, limit: int, allowed: Mask | None) -> Positions:
-        """About the ``limit`` nearest positions, best first."""
+    def nearest(self, query: Floats, limit: int, allowed: Mask | None) -> tuple[Positions, Floats]:
+        """About the ``limit`` nearest positions, best first, with squared distances of about their points."""
         import numpy
 
-        target = _directions(self._index, query[None])
-        if self._index.metric != "dot":
-            target = target - self._mean
-        turned = self._prepared(target)
-        if self._index.metric != "dot":
-            turned /= numpy.float32(self._scale)
+        with numpy.errstate(over="ignore", invalid="ignore"):
+            turned = self._turned(_query_point(self._index, query, self._width))
         parameters = None
         if allowed is not None:
             bits = numpy.packbits(allowed, bitorder="little")
             chosen = self._faiss.IDSelectorBitmap(len(allowed), self._faiss.swig_ptr(bits))
             parameters = self._faiss.SearchParametersIVF(nprobe=1, sel=chosen)
-        _, found = self._codes.search(turned, min(limit, self.count), params=parameters)
+        with _one_thread(self._faiss):
+            distances, found = self._codes.search(turned, min(limit, self.count), params=parameters)
         positions: Positions = found[0]
-        return positions[positions >= 0]
+        held = int((positions >= 0).sum())
+        return positions[:held], distances[0, :held] * numpy.float32(self._scale**2)
+
+    def distances(self, query: Floats, scores: Floats) -> Floats:
+        """The squared distances of points whose vectors have these scores."""
+        if self._index.metric == "l2":
+            return scores * scores
+        if self._index.metric == "cosine":
+            return 2 - 2 * scores
+        norm = float(_norms(query[None])[0])
+        return 2 - scores * (2 / (self._largest * (norm or 1.0)))
 
     def has_drifted(self) -> bool:
-        """Whether the vectors added since have another mean or spread than those it was fitted to."""
+        """Whether the vectors have another mean or spread, or larger norms, than those it was fitted to."""
         count = self.count
+        if self._outgrown:
+            return True
         if not count:
             return False
         moved = float(self._sum @ self._sum) ** 0.5 / count / self._width**0.5
         spread = (self._squares / count / self._width) ** 0.5
         return moved > DRIFT or not 0.5 < spread < 2
 
-    def _prepared(self, rows: Floats) -> Floats:
+    def _turned(self, points: Floats) -> Floats:
+        """Points centred, rotated and scaled."""
         import numpy
 
-        if self._width != self._index.dimensions:
-            rows = numpy.pad(rows, ((0, 0), (0, 1)))
-        with numpy.errstate(over="ignore", invalid="ignore"):
-            return numpy.nan_to_num(rows @ self._rotation)
+        turned: Floats = numpy.matmul(points - self._mean, self._rotation)
+        turned /= numpy.float32(self._scale)
+        return turned
 
     # -- kept in the database --------------------------------------------------------------------------------------
 
@@ -130,7 +156,15 @@ class ScanCodes:
             )
         )
         header = _HEADER.pack(
-            _MAGIC, codebook.VERSION, _layout(), self._index.dimensions, self.count, self._scale, zlib.crc32(body)
+            _MAGIC,
+            codebook.VERSION,
+            _layout(),
+            self._width,
+            self.count,
+            self._scale,
+            self._largest,
+            self._outgrown,
+            zlib.crc32(body),
         )
         return header + body
 
@@ -141,19 +175,18 @@ class ScanCodes:
 
         if len(data) < _HEADER.size:
             return None
-        magic, version, layout, dimensions, count, scale, crc = _HEADER.unpack_from(data)
-        width = index.dimensions + index.dimensions % 2
-        expected = 4 * index.dimensions + 8 * width + 8 + -(-count // 32) * 32 * width // 4
+        magic, version, layout, width, count, scale, largest, outgrown, crc = _HEADER.unpack_from(data)
+        expected = 12 * width + 8 + -(-count // 32) * 32 * width // 4
         body = memoryview(data)[_HEADER.size :]
-        if (magic, version, layout, dimensions) != (_MAGIC, codebook.VERSION, _layout(), index.dimensions):
+        if (magic, version, layout, width) != (_MAGIC, codebook.VERSION, _layout(), _width(index)):
             return None
-        if len(body) < expected or not 0 < scale < float("inf"):
+        if len(body) != expected or not (0 < scale < float("inf") and 0 < largest < float("inf")):
             return None
-        body = body[:expected]
         if zlib.crc32(body) != crc:
             return None
-        at = 4 * index.dimensions
-        codes = cls(index, numpy.frombuffer(body[:at], dtype="<f4").astype(numpy.float32), scale)
+        at = 4 * width
+        codes = cls(index, numpy.frombuffer(body[:at], dtype="<f4").astype(numpy.float32), scale, largest)
+        codes._outgrown = outgrown
         codes._sum = numpy.frombuffer(body[at : at + 8 * width], dtype="<f8").astype(numpy.float64)
         (codes._squares,) = struct.unpack_from("<d", body, at + 8 * width)
         codes._lists.resize(0, count)
@@ -162,11 +195,6 @@ class ScanCodes:
         ids[:] = numpy.arange(count, dtype=numpy.int64)
         codes._codes.ntotal = count
         return codes
-
-    def size(self) -> int:
-        """The length of :meth:`to_bytes`."""
-        stored = -(-self.count // 32) * 32 * self._width // 4
-        return _HEADER.size + 4 * self._index.dimensions + 8 * self._width + 8 + stored
 
     def _raw_codes(self) -> Any:
         """The packed codes as a writable array of bytes."""
@@ -179,26 +207,63 @@ class ScanCodes:
         return self._faiss.rev_swig_ptr(self._lists.get_codes(0), blocks * self._lists.block_size)
 
 
-def _directions(index: VectorIndex, matrix: Floats) -> Floats:
-    """The vectors, for cosine divided by their norms."""
+@contextmanager
+def _one_thread(faiss: Any) -> Iterator[None]:
+    """Keep faiss to the calling thread: waking others costs more than they help. Other threads keep their setting."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def _width(index: VectorIndex) -> int:
+    """The dimensions of points: an even number."""
+    lifted = index.dimensions + (index.metric == "dot")
+    return lifted + lifted % 2
+
+
+def _norms(matrix: Floats) -> Any:
     import numpy
 
-    if index.metric != "cosine":
-        return matrix
-    norms = numpy.sqrt(numpy.einsum("ij,ij->i", matrix, matrix, dtype=numpy.float64))
-    directions: Floats = (matrix / norms[:, None]).astype(numpy.float32)
-    return directions
+    return numpy.sqrt(numpy.einsum("ij,ij->i", matrix, matrix, dtype=numpy.float64))
 
 
-def _empty_codes(width: int, dot: bool) -> tuple[Any, Any]:
+def _points(index: VectorIndex, matrix: Floats, largest: float) -> Floats:
+    """The points that stand for vectors, float32, shape (vectors, width)."""
+    import numpy
+
+    points = numpy.zeros((len(matrix), _width(index)), dtype=numpy.float32)
+    points[:, : index.dimensions] = matrix
+    if index.metric == "cosine":
+        points /= _norms(matrix)[:, None].astype(numpy.float32)
+    elif index.metric == "dot":
+        points /= numpy.float32(largest)
+        norms = numpy.minimum(_norms(matrix) / largest, 1)
+        points[:, index.dimensions] = numpy.sqrt(1 - norms * norms)
+    return points
+
+
+def _query_point(index: VectorIndex, query: Floats, width: int) -> Floats:
+    """The point that stands for a query, float32, shape (1, width)."""
+    import numpy
+
+    point = numpy.zeros((1, width), dtype=numpy.float32)
+    point[0, : index.dimensions] = query
+    if index.metric != "l2":
+        point /= numpy.float32(_norms(query[None])[0] or 1)
+    return point
+
+
+def _empty_codes(width: int) -> tuple[Any, Any]:
     """An inverted file with one list, whose quantizers all have our codebook, and that list."""
     import numpy
 
     faiss = load_faiss()
-    centre = faiss.IndexFlatIP(width) if dot else faiss.IndexFlatL2(width)
+    centre = faiss.IndexFlatL2(width)
     centre.add(numpy.zeros((1, width), dtype=numpy.float32))
-    metric = faiss.METRIC_INNER_PRODUCT if dot else faiss.METRIC_L2
-    codes = faiss.IndexIVFPQFastScan(centre, width, 1, width // 2, 4, metric)
+    codes = faiss.IndexIVFPQFastScan(centre, width, 1, width // 2, 4, faiss.METRIC_L2)
     codes.by_residual = False
     codes.is_trained = True
     points = numpy.tile(numpy.array(codebook.POINTS, dtype=numpy.float32).ravel(), width // 2)
@@ -211,7 +276,7 @@ def _layout() -> int:
     """A number that tells how the installed faiss packs codes: others than its own are not loaded."""
     import numpy
 
-    codes, lists = _empty_codes(8, dot=False)
+    codes, lists = _empty_codes(8)
     codes.add(numpy.array(codebook.POINTS, dtype=numpy.float32).ravel()[:32].repeat(9).reshape(36, 8))
     packed = load_faiss().rev_swig_ptr(lists.get_codes(0), 2 * lists.block_size)
     return zlib.crc32(packed.tobytes()) & 0xFFFF

@@ -14,12 +14,29 @@ CREATE TABLE storage_vector_log (
   PRIMARY KEY (index_number, seq)
 ) WITHOUT ROWID;
 
--- The codes of a vector index as they stood at seq, in parts: derived, and made again where missing.
+-- The codes of a vector index as they stood at seq, in parts: derived, and made again where missing. Without part 0 they
+-- are incomplete.
 CREATE TABLE storage_vector_codes (
   id INTEGER PRIMARY KEY,
   index_number INTEGER NOT NULL,
-  part INTEGER NOT NULL,
   seq INTEGER NOT NULL,
+  part INTEGER NOT NULL,
   data BLOB NOT NULL,
-  UNIQUE (index_number, part)
+  UNIQUE (index_number, seq, part)
 );
+
+-- Text indexes: the statistics of each, and its postings in blocks. data holds records of the layout kind, of entries from
+-- the id first on; a block is small enough for several to share a page.
+CREATE TABLE storage_text_indexes (
+  index_number INTEGER PRIMARY KEY,
+  entries INTEGER NOT NULL,
+  length INTEGER NOT NULL
+);
+CREATE TABLE storage_text_postings (
+  index_number INTEGER NOT NULL,
+  term TEXT NOT NULL,
+  first INTEGER NOT NULL,
+  kind INTEGER NOT NULL,
+  data BLOB NOT NULL,
+  PRIMARY KEY (index_number, term, first)
+) WITHOUT ROWID;

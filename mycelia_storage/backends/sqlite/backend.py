@@ -45,7 +45,7 @@ from ...migrations import Migration, Migrator
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...nearest.index import NearestIndex, VectorSettings
 from ...values import encode_metadata
-from . import care, forks, journal
+from . import care, forks, journal, vector_codes
 from .connections import CLOCK_TICK, create_file, last_written, open_connection, switch_journal
 from .driver_errors import translate
 from .reading import GET, GET_ENTRY, HAS, Row, Rows, Values, decode_stored, now_ms, to_entry
@@ -490,6 +490,10 @@ class SQLiteStorageBackend(VectorReads):
                 entries, namespace=namespace, metadata=metadata, overwrite=overwrite, ttl=ttl, atomic=atomic
             )
 
+    def delete_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> int:
+        with self.transaction() as tx:
+            return tx.delete_many(keys, namespace=namespace)
+
     def clear(self, *, namespace: Namespace | None = None) -> int:
         name = None if namespace is None else check_namespace(namespace)
         return self._write(lambda writer: writer.clear(name))
@@ -624,7 +628,8 @@ class SQLiteStorageBackend(VectorReads):
         return care.status(self, self._rows)
 
     def check(self) -> CheckReport:
-        return care.check(self, self._rows)
+        with self._one_state() as rows:
+            return care.check(self, rows)
 
     def backup(
         self, path: str | Path, *, overwrite: bool = False, progress: Callable[[int, int], None] | None = None
@@ -658,6 +663,7 @@ class SQLiteStorageBackend(VectorReads):
         if self._closed:
             return
         self._upkeep.stop()
+        self._save_codes()
         self._closed = True
         forks.forget(self)
         for session in [self._session, *self._snapshots]:
@@ -672,6 +678,14 @@ class SQLiteStorageBackend(VectorReads):
             self._lock.release()
         if self._private_folder is not None:
             self._private_folder.cleanup()
+
+    def _save_codes(self) -> None:
+        """Save the codes of vector indexes, if that is due; they are derived, so it may fail."""
+        if self._nearest and not self.settings.read_only and self._session is None:
+            try:
+                vector_codes.save_due(self)
+            except StorageError as error:
+                self._last_error = f"codes of vectors: {error}"
 
     def _close_connections(self) -> None:
         """Close what is not in use this moment; what is, closes when its thread lets go of it."""

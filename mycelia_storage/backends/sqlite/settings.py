@@ -53,7 +53,7 @@ class SQLiteSettings:
     """Size of a vector index, in vectors times dimensions, up to which all vectors are kept in memory and compared;
     larger ones are searched by codes. Without faiss every index is compared."""
     vectors_rescored: int = 100
-    """How many candidates found by codes are ranked by their vectors at first, for up to ten hits."""
+    """How many candidates found by codes are ranked by their vectors at a time, for up to ten hits."""
 
     @classmethod
     def read(cls, config: Mapping[str, Any] | str | Path | None, options: dict[str, Any]) -> SQLiteSettings:

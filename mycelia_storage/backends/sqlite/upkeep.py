@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...upkeep import Upkeep
 from .reading import now_ms
+from .vector_codes import save_due
 
 if TYPE_CHECKING:
     from .backend import SQLiteStorageBackend
@@ -28,3 +29,5 @@ class SQLiteUpkeep(Upkeep["SQLiteStorageBackend"]):
             storage._write(lambda writer: writer.sweep(_SWEEP_AT_ONCE))
         if storage._rows(_ANY_CHANGES, ()):
             storage._write(lambda writer: writer.prune())
+        if storage._nearest:
+            save_due(storage)

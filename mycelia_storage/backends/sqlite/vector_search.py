@@ -18,7 +18,7 @@ from ...nearest.source import Changed, FieldRow, Position, VectorSource
 from ...similarity import VectorInput, to_vector
 from ...values import decode_metadata
 from .filter_sql import compile_query
-from .reading import Rows, SQLiteReads, now_ms, squeeze, to_entry
+from .reading import Rows, SQLiteReads, now_ms, squeeze, to_entries
 from .search_upkeep import INDEXES, number_of, read_declaration
 from .vector_log import LAST
 
@@ -78,10 +78,11 @@ class SQLiteVectors(VectorSource):
         return Changed([id for _, id in rows], cleared)
 
     def _wanted(self, sql: str, ids: Sequence[Any]) -> Rows:
-        return self._rows(sql, (orjson.dumps(ids).decode(), self._namespace, now_ms()))
+        # In order, as neighbours share pages.
+        return self._rows(sql, (orjson.dumps(sorted(ids)).decode(), self._namespace, now_ms()))
 
     def vectors(self, ids: Sequence[Any]) -> list[tuple[Any, bytes]]:
-        return self._wanted(_VECTORS, ids)  # type: ignore[return-value]
+        return self._wanted(_VECTORS, ids)
 
     def all_vectors(self, condition: Filter | None = None) -> Iterator[list[tuple[Any, bytes]]]:
         compiled = compile_query(condition, parse_sort(None), self._namespace)
@@ -122,7 +123,9 @@ class SQLiteVectors(VectorSource):
         return [id for id, row in self.fields(None) if match(condition, row)]
 
     def entries(self, ids: Sequence[Any]) -> dict[Any, Entry]:
-        return {row[0]: to_entry(self._namespace, row[1:]) for row in self._wanted(_ENTRIES, ids)}
+        rows = self._wanted(_ENTRIES, ids)
+        entries = to_entries(self._namespace, [row[1:] for row in rows])
+        return {row[0]: entry for row, entry in zip(rows, entries, strict=True)}
 
     def committed_view(self) -> AbstractContextManager[VectorSource | None]:
         return self._committed_view(self._namespace, self._number)
