@@ -22,6 +22,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 RecordT = TypeVar("RecordT", bound=Record)
 
+#: How often a write is tried that meets concurrent ones: many may want one cache key.
+ATTEMPTS: Final = 40
+
 #: Dimensions that elizaOS's databases have columns for.
 DIMENSIONS: Final = (384, 512, 768, 1024, 1536, 2048, 3072)
 
@@ -68,7 +71,7 @@ class Bound:
 
     def _write(self, function: Callable[Concatenate[Any, P], R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """``function(tx, ...)`` in one transaction, repeated when it met a concurrent one."""
-        return self._storage.run_transaction(lambda tx: function(tx, *args, **kwargs))
+        return self._storage.run_transaction(lambda tx: function(tx, *args, **kwargs), attempts=ATTEMPTS)
 
     # -- scope ---------------------------------------------------------------------------------------------------------
 

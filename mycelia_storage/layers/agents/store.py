@@ -11,7 +11,7 @@ from ...contract import StorageBackend
 from ...errors import InvalidInput
 from ...names import Namespace, check_namespace
 from .agents import Agents
-from .binding import DIMENSIONS, Session
+from .binding import ATTEMPTS, DIMENSIONS, Session
 from .cache import Cache
 from .components import Components
 from .embedding_space import EmbeddingSpace
@@ -157,7 +157,7 @@ class AgentStore(Agents, Entities, Components, Worlds, Rooms, Relationships, Rec
         def run(tx: StorageBackend) -> R:
             return function(self._bound_to(tx), *args, **kwargs)
 
-        return self._storage.run_transaction(run)
+        return self._storage.run_transaction(run, attempts=ATTEMPTS)
 
     def with_agent_scope(self, agent_id: str, function: Callable[[AgentStore], R]) -> R:
         """``function(store)`` in one transaction with a store that speaks for another agent, for restoring one."""
@@ -165,7 +165,7 @@ class AgentStore(Agents, Entities, Components, Worlds, Rooms, Relationships, Rec
         def run(tx: StorageBackend) -> R:
             return function(self._bound_to(tx, as_uuid(agent_id)))
 
-        return self._storage.run_transaction(run)
+        return self._storage.run_transaction(run, attempts=ATTEMPTS)
 
     def _bound_to(self, storage: StorageBackend, agent_id: str | None = None) -> AgentStore:
         store: AgentStore = object.__new__(type(self))
