@@ -37,6 +37,11 @@ class World:
         memory = {"entityId": ADA, "roomId": HALL, "content": {"text": text}, **fields}
         return self.store.create_memory(memory, table)
 
+    def say_two(self, store: AgentStore, *rooms: str) -> None:
+        """A memory in each room, one call after the other."""
+        for room in rooms:
+            store.create_memory({"roomId": room, "content": {"text": "one of two"}}, "messages")
+
     def texts(self, **options: Any) -> list[str]:
         """What ``get_memories`` finds in the hall, unless ``options`` say otherwise."""
         options = {"room_id": HALL, **options}

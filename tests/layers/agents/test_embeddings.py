@@ -175,7 +175,7 @@ def test_a_change_of_dimension_loses_nothing(world: World) -> None:
     ) == [("new", 1.0), ("both", 1.0)]
     assert store.get_embedding_spaces() == {"4": 2, "8": 2}
     for wrong in (5, 0, -4):
-        with pytest.raises(ValueError, match="4, 8|least"):
+        with pytest.raises(ValueError, match=r"4, 8|least"):
             store.ensure_embedding_dimension(wrong)
     assert store.embedding_space.dimensions == 8
     assert sorted(store.clear_embeddings_outside_active_dimension()) == sorted([old, both])

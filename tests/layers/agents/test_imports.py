@@ -29,7 +29,8 @@ FACT = "00000000-0000-0000-0000-00000000000b"
 TABLES: dict[str, list[dict[str, Any]]] = {
     "agents": [{"id": AGENT, "name": "Bot", "bio": ["a"], "settings": {"x": 1}, "enabled": True, "created_at": AT}],
     "entities": [
-        {"id": ADA, "agent_id": AGENT, "names": ["Ada", "the \"Countess\", L"], "metadata": {"a": {"b": 1}}, "created_at": AT},
+        {"id": ADA, "agent_id": AGENT, "names": ["Ada", "the \"Countess\", L"], "metadata": {"a": {"b": 1}},
+         "created_at": AT},
         {"id": BOB, "agent_id": AGENT, "names": [], "metadata": {}, "created_at": AT},
         {"id": "broken", "agent_id": AGENT, "names": [], "metadata": {}, "created_at": AT},
     ],
@@ -44,8 +45,8 @@ TABLES: dict[str, list[dict[str, Any]]] = {
         {"id": MEMORY, "created_at": AT, "entity_id": NOBODY, "room_id": HALL, "agent_id": AGENT, "room_state": None},
     ],
     "components": [
-        {"id": NOBODY, "entity_id": ADA, "agent_id": AGENT, "room_id": HALL, "world_id": WORLD, "source_entity_id": None,
-         "type": "wallet", "data": {"gold": 1}, "created_at": AT}
+        {"id": NOBODY, "entity_id": ADA, "agent_id": AGENT, "room_id": HALL, "world_id": WORLD,
+         "source_entity_id": None, "type": "wallet", "data": {"gold": 1}, "created_at": AT}
     ],
     "relationships": [
         {"id": NOBODY, "created_at": AT, "source_entity_id": ADA, "target_entity_id": BOB, "agent_id": AGENT,
@@ -53,7 +54,8 @@ TABLES: dict[str, list[dict[str, Any]]] = {
     ],
     "memories": [
         {"id": MEMORY, "type": "messages", "created_at": AT, "content": {"text": "tab\there, back\\slash\nline"},
-         "entity_id": ADA, "agent_id": AGENT, "room_id": HALL, "world_id": None, "unique": True, "metadata": {"type": "message"}},
+         "entity_id": ADA, "agent_id": AGENT, "room_id": HALL, "world_id": None, "unique": True,
+         "metadata": {"type": "message"}},
         {"id": FACT, "type": "facts", "created_at": AT, "content": {"text": "it's a fact"}, "entity_id": ADA,
          "agent_id": AGENT, "room_id": HALL, "world_id": WORLD, "unique": False, "metadata": {}},
         {"id": BOB, "type": "messages", "created_at": AT, "content": {"text": "lost"}, "entity_id": NOBODY,

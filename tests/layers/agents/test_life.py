@@ -20,19 +20,22 @@ from .people import ADA, AGENT, BOB, DAY, HALL, NOBODY, OTHER_AGENT, ROOM, World
 
 def test_a_transaction_is_all_or_nothing(world: World) -> None:
     store = world.store
-    with pytest.raises(RuntimeError), store.transaction() as inside:
+
+    def write_and_fail(inside: AgentStore) -> None:
         inside.create_memory({"roomId": HALL, "content": {"text": "lost"}, "embedding": [1, 0, 0, 0]}, "messages")
         inside.create_entities([{"id": NOBODY, "names": ["lost"]}])
         assert [each.text for each in inside.get_memories("messages", room_id=HALL)] == ["lost"]
         assert len(inside.search_memories([1, 0, 0, 0], "messages")) == 1
         raise RuntimeError
+
+    with pytest.raises(RuntimeError), store.transaction() as bound:
+        write_and_fail(bound)
     assert world.texts() == []
     assert store.get_entity_by_id(NOBODY) is None
     with store.transaction() as outer:
         outer.create_memory({"roomId": HALL, "content": {"text": "kept"}}, "messages")
         with pytest.raises(UnknownRecord), outer.transaction() as inner:
-            inner.create_memory({"roomId": HALL, "content": {"text": "inner"}}, "messages")
-            inner.create_memory({"roomId": NOBODY, "content": {}}, "messages")
+            world.say_two(inner, HALL, NOBODY)
         assert world.texts() == [], "nobody else sees it yet"
     assert world.texts() == ["kept"]
     world.say("with a vector", embedding=[1, 0, 0, 0])
@@ -139,7 +142,7 @@ def test_bad_options_are_refused(storage: StorageBackend) -> None:
     assert AgentStore(storage, AGENT.upper()).agent_id == as_uuid(AGENT)
 
 
-def test_tenants_reach_nothing_of_each_other(storage: StorageBackend, open_store: Callable[..., AgentStore]) -> None:
+def test_tenants_reach_nothing_of_each_other(open_store: Callable[..., AgentStore]) -> None:
     acme, blue, plain = (open_store(tenant=tenant) for tenant in ("acme", "acme/blue", None))
     for store, name in ((acme, "acme"), (blue, "blue")):
         World(store).say(name, id=NOBODY, embedding=[1, 0, 0, 0])

@@ -68,7 +68,8 @@ def test_entities_are_found_by_name(world: World) -> None:
     assert store.get_entities_by_names(["Robert"]) == []
 
 
-def test_the_names_of_a_foreign_agent_are_not_found(world: World, open_store: Callable[..., AgentStore]) -> None:
+def test_the_names_of_a_foreign_agent_are_not_found(store: AgentStore, open_store: Callable[..., AgentStore]) -> None:
+    World(store)
     other = open_store(OTHER_AGENT)
     assert other.search_entities_by_name("Ada") == []
     assert other.get_entities_by_names(["Ada"]) == []
