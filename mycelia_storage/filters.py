@@ -54,6 +54,7 @@ __all__ = [
     "merge_equalities",
     "parse_filter",
     "parse_sort",
+    "split_key_prefix",
     "where",
 ]
 
@@ -250,6 +251,21 @@ def key_prefix_of(filter: Filter | None) -> str:
         prefix: str = filter.operand
         return prefix
     return ""
+
+
+def split_key_prefix(filter: Filter) -> tuple[Filter | None, Filter | None]:
+    """The condition on the beginning of keys that a filter demands, and what else it demands; None for neither.
+
+    >>> split_key_prefix(where("$key").starts_with("a") & (where("b") == 1))[1]
+    Comparison(path=FieldPath(root='value', segments=('b',)), operator='eq', operand=1)
+    """
+    if not isinstance(filter, And):
+        return (filter, None) if key_prefix_of(filter) else (None, filter)
+    by_key = max(filter.parts, key=lambda part: len(key_prefix_of(part)), default=None)
+    if by_key is None or not isinstance(by_key, Comparison) or not key_prefix_of(by_key):
+        return None, filter
+    rest = tuple(part for part in filter.parts if part is not by_key)
+    return by_key, None if not rest else rest[0] if len(rest) == 1 else And(rest)
 
 
 def merge_equalities(parts: Iterable[Filter]) -> list[Filter]:

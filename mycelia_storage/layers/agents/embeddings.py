@@ -215,7 +215,7 @@ class Embeddings(Cascades):
         """The memories with their embeddings of the active space."""
         vectors = self._vectors_of(memories)
         return [
-            memory.with_(embedding=unpack(vectors[memory.id])) if memory.id in vectors else memory
+            memory.filled(embedding=unpack(vectors[memory.id])) if memory.id in vectors else memory
             for memory in memories
         ]
 

@@ -223,7 +223,7 @@ class Entities(Cascades):
 
     def _with_components(self, entities: list[Entity]) -> list[Entity]:
         return [
-            entity.with_(
+            entity.filled(
                 components=tuple(
                     Component.from_json(entry.value)
                     for entry in self._storage.scan(

@@ -47,7 +47,7 @@ def clean_text(text: str) -> str:
 def clean_json(value: Any, about: str) -> Any:
     """The value as storable JSON data, by the module's table; the argument is not changed. Raises InvalidValue."""
     cleaned = _clean(value, about, DEEPEST, ())
-    if isinstance(cleaned, str | list | dict) and len(orjson.dumps(cleaned)) > MOST_BYTES:
+    if isinstance(cleaned, str | list | dict) and cleaned and len(orjson.dumps(cleaned)) > MOST_BYTES:
         raise TooLarge(f"{about} is larger than {MOST_BYTES:,} bytes of JSON")
     return cleaned
 

@@ -63,7 +63,7 @@ class Recall(Memories):
         if least is not None:
             found = [(score, memory, vector) for score, memory, vector in found if score >= least]
         return [
-            memory.with_(similarity=score, embedding=unpack(vector) if include_embedding else None)
+            memory.filled(similarity=score, embedding=unpack(vector) if include_embedding else None)
             for score, memory, vector in found[offset : offset + wanted]
         ]
 

@@ -78,6 +78,8 @@ def _content(value: Any, about: str) -> Any:
 
 
 def _vector(value: Any, about: str) -> tuple[float, ...]:
+    if value.__class__ is tuple and {*map(type, value)} == {float}:
+        return cast("tuple[float, ...]", value)
     try:
         return tuple(float(number) for number in value)
     except (TypeError, ValueError):
@@ -94,8 +96,8 @@ def _number(value: Any, about: str) -> float:
     return float(value)
 
 
-def _optional(check: Check) -> dict[str, Check]:
-    return {"check": lambda value, about: None if value is None else check(value, about)}
+def _optional(check: Check) -> dict[str, Any]:
+    return {"check": check, "optional": True}
 
 
 ID: Final = {"check": check_id}
@@ -111,9 +113,14 @@ FLAG: Final = {"check": _flag}
 
 
 @lru_cache(maxsize=64)
-def _checks(kind: Any) -> tuple[tuple[str, str, Check], ...]:
+def _checks(kind: Any) -> tuple[tuple[str, str, Check, bool], ...]:
     return tuple(
-        (each.name, f"{kind.__name__}.{camel_case(each.name)}", each.metadata["check"])
+        (
+            each.name,
+            f"{kind.__name__}.{camel_case(each.name)}",
+            each.metadata["check"],
+            each.metadata.get("optional", False),
+        )
         for each in fields(kind)
         if "check" in each.metadata
     )
@@ -129,6 +136,11 @@ def _names(kind: Any) -> dict[str, str]:
     return {**found, **kind.ALIASES}
 
 
+@lru_cache(maxsize=64)
+def _required(kind: Any) -> frozenset[str]:
+    return frozenset(each.name for each in fields(kind) if each.default is MISSING is each.default_factory)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """What all kinds share."""
@@ -139,8 +151,11 @@ class Record:
     JSON_NAMES: ClassVar[dict[str, str]] = {}
 
     def __post_init__(self) -> None:
-        for name, about, check in _checks(cast(Hashable, type(self))):
-            object.__setattr__(self, name, check(getattr(self, name), about))
+        held = self.__dict__
+        for name, about, check, optional in _checks(cast(Hashable, type(self))):
+            value = held[name]
+            if value is not None or not optional:
+                held[name] = check(value, about)
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON data with camelCase names; None is left out."""
@@ -157,7 +172,7 @@ class Record:
         """The record of such data. Raises InvalidValue for a missing, unknown or wrong field, naming it."""
         if not isinstance(data, Mapping):
             raise InvalidValue(f"{cls.__name__} is made of a JSON object, not {type(data).__name__}")
-        names = _names(cast(Hashable, cls))
+        names, required = _names(cast(Hashable, cls)), _required(cast(Hashable, cls))
         given: dict[str, Any] = {}
         for name, value in data.items():
             if name not in names:
@@ -165,7 +180,6 @@ class Record:
             if value is not None or names[name] not in given:
                 given[names[name]] = value
         # null means "not given" for every field that has a default.
-        required = {each.name for each in fields(cls) if each.default is MISSING is each.default_factory}
         given = {name: value for name, value in given.items() if value is not None or name in required}
         missing = required - given.keys()
         if missing:
@@ -176,6 +190,12 @@ class Record:
     def of(cls, given: Any) -> Self:
         """``given`` if it is such a record, else :meth:`from_json` of it."""
         return given if isinstance(given, cls) else cls.from_json(given)
+
+    def filled(self, **fields: Any) -> Self:
+        """A copy with fields that were just read, unchecked."""
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__, **fields)
+        return copy
 
     def with_(self, **changes: Any) -> Self:
         """A copy with other values for some fields."""
