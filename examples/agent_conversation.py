@@ -4,7 +4,7 @@
 
 The conversation is the first of ``turns.jsonl``: each session becomes a room, each speaker an entity with a seat in
 it, each turn a memory with its embedding (``turn_vectors.npy``, 384 dimensions). Half of it is stored, the storage is
-closed and opened again, and the rest follows. Then the questions that come with the conversation are asked, by embedding.
+closed and opened again, and the rest follows. Then the questions about the conversation are asked, by embedding.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from .cascades import Cascades
 from .errors import ForeignAgent
 from .ids import as_uuid, new_uuid
 from .plain_json import merge_settings
-from .records import Agent, Entity, check_time
+from .record_fields import check_time
+from .records import Agent, Entity
 
 AgentInput = Agent | Mapping[str, Any]
 

@@ -45,6 +45,7 @@ class Session:
     """Whether ``ensure_embedding_space`` has fixed the space."""
     known_vector_places: set[str] = field(default_factory=set)
     logs_written: int = 0
+    has_text_index: bool = False
 
 
 class Bound:

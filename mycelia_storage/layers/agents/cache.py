@@ -12,7 +12,7 @@ from ...filters import identity
 from ...names import join_key
 from .binding import Bound, now
 from .plain_json import clean_json, clean_text
-from .records import check_time
+from .record_fields import check_time
 
 #: Keys longer than this, in bytes, are kept under their SHA-256, the key itself in the entry's metadata.
 _LONGEST_KEY: Final = 800

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import InvalidValue
 from .plain_json import time_of
-from .records import check_time
+from .record_fields import check_time
 
 
 def json_of(cell: Any) -> Any:

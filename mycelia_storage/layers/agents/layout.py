@@ -10,7 +10,8 @@ Records, as JSON. A key in parentheses is composite (:func:`mycelia_storage.name
     R/components      (entity, type, world, source entity)           the natural key: no duplicates
     R/participants    (room, entity, agent)
     R/relationships   (source, target, agent)
-    R/memories        (room, table, created at, memory id)           newest of a room: a short range, read backwards
+    R/memories        (room, table, created at, memory id)           newest of a room: a short range, read backwards;
+                                                                     a text index once search_messages was called
     R/logs            (room, created at, log id)
     R/cache           (agent, cache key); the value is the cached one, with the storage's own expiry
     R/vectors/<agent>/<table>/<embedding space>

@@ -17,7 +17,8 @@ from .binding import check_ids, check_number, check_page, now, pages
 from .cascades import Cascades
 from .ids import as_uuid, new_uuid
 from .plain_json import check_object
-from .records import Log, check_text, check_time
+from .record_fields import check_text, check_time
+from .records import Log
 
 LogInput = Log | Mapping[str, Any]
 

@@ -17,26 +17,30 @@ store, not the differing ones of the five old adapters; in particular similarity
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ...errors import InvalidInput
 from .binding import check_number
-from .ids import as_uuid, new_uuid, string_to_uuid
-from .records import Entity, Memory, Relationship, Task
+from .ids import as_uuid, new_uuid
+from .older_json import (
+    GOAL,
+    Json,
+    account_json,
+    check_names,
+    check_status,
+    goal_fields,
+    goal_json,
+    memory_json,
+    relationship_json,
+)
+from .older_knowledge import OlderKnowledge
 from .store import AgentStore
 
-Json = dict[str, Any]
-
-_NIL: Final = "00000000-0000-0000-0000-000000000000"
 _ACCOUNT: Final = ("name", "username", "email", "avatarUrl", "details")
-_GOAL: Final = "goal"
-GOAL_STATUS: Final = ("DONE", "FAILED", "IN_PROGRESS")
-KNOWLEDGE: Final = "knowledge"
 
 
-class OlderAdapter:
+class OlderAdapter(OlderKnowledge):
     """The 42 methods of 0.x's ``IDatabaseAdapter`` and the three of its cache, in snake_case."""
 
     def __init__(self, store: AgentStore) -> None:
@@ -59,11 +63,11 @@ class OlderAdapter:
     def get_account_by_id(self, user_id: str) -> Json | None:
         """The account, or None."""
         entity = self.store.get_entity_by_id(user_id)
-        return None if entity is None else _account(entity)
+        return None if entity is None else account_json(entity)
 
     def create_account(self, account: Mapping[str, Any]) -> bool:
         """Store a new account; False if its id is taken."""
-        _known(account, {"id", "createdAt", *_ACCOUNT}, "an account")
+        check_names(account, {"id", "createdAt", *_ACCOUNT}, "an account")
         id = as_uuid(account["id"]) if account.get("id") else new_uuid()
         if self.store.get_entity_by_id(id) is not None:
             return False
@@ -75,7 +79,7 @@ class OlderAdapter:
 
     def get_actor_details(self, *, room_id: str) -> list[Json]:
         """Name, username and details of those in a room."""
-        accounts = map(_account, self.store.get_entities_for_room(room_id))
+        accounts = map(account_json, self.store.get_entities_for_room(room_id))
         return [
             {"id": each["id"], "name": each["name"], "username": each["username"], "details": each["details"]}
             for each in accounts
@@ -100,23 +104,23 @@ class OlderAdapter:
         found = self.store.get_memories(
             table_name, room_id=room_id, agent_id=agent_id, count=count, unique=unique, start=start, end=end
         )
-        return list(map(_memory, found))
+        return list(map(memory_json, found))
 
     def get_memory_by_id(self, id: str) -> Json | None:
         """The memory, or None."""
         found = self.store.get_memory_by_id(id)
-        return None if found is None else _memory(found)
+        return None if found is None else memory_json(found)
 
     def get_memories_by_ids(self, ids: Iterable[str], table_name: str | None = None) -> list[Json]:
         """The memories of those ids that exist, newest first."""
-        return list(map(_memory, self.store.get_memories_by_ids(ids, table_name)))
+        return list(map(memory_json, self.store.get_memories_by_ids(ids, table_name)))
 
     def get_memories_by_room_ids(
         self, *, table_name: str, room_ids: Iterable[str], limit: int | None = None
     ) -> list[Json]:
         """The agent's memories of those rooms, newest first."""
         found = self.store.get_memories_by_room_ids(table_name=table_name, room_ids=room_ids, limit=limit)
-        return list(map(_memory, found))
+        return list(map(memory_json, found))
 
     def search_memories(
         self,
@@ -152,7 +156,7 @@ class OlderAdapter:
         found = self.store.search_memories(
             embedding, table_name, match_threshold=match_threshold, count=count, room_id=room_id, unique=unique
         )
-        return list(map(_memory, found))
+        return list(map(memory_json, found))
 
     def get_cached_embeddings(self, **options: Any) -> list[Json]:
         """See :meth:`AgentStore.get_cached_embeddings`, whose options it takes."""
@@ -194,23 +198,23 @@ class OlderAdapter:
         count: int | None = 5,
     ) -> list[Json]:
         """The goals of a room, oldest first."""
-        tasks = self.store.get_tasks(tags=[_GOAL], room_id=room_id, entity_id=user_id)
-        goals = [goal for goal in map(_goal, tasks) if not only_in_progress or goal["status"] == "IN_PROGRESS"]
+        tasks = self.store.get_tasks(tags=[GOAL], room_id=room_id, entity_id=user_id)
+        goals = [goal for goal in map(goal_json, tasks) if not only_in_progress or goal["status"] == "IN_PROGRESS"]
         return goals if count is None else goals[: check_number(count, "count")]
 
     def create_goal(self, goal: Mapping[str, Any]) -> str:
         """Store a new goal; its id."""
-        return self.store.create_task({**_goal_fields(goal), "id": goal.get("id") or new_uuid()})
+        return self.store.create_task({**goal_fields(goal), "id": goal.get("id") or new_uuid()})
 
     def update_goal(self, goal: Mapping[str, Any]) -> bool:
         """Put a goal in the place of the one with its id; whether there is one."""
         if not self._is_goal(goal["id"]):
             return False
-        return self.store.update_task(goal["id"], _goal_fields(goal))
+        return self.store.update_task(goal["id"], goal_fields(goal))
 
     def update_goal_status(self, *, goal_id: str, status: str) -> bool:
         """Set the status, DONE, FAILED or IN_PROGRESS; whether there is such a goal."""
-        return self._is_goal(goal_id) and self.store.update_task(goal_id, {"status": _status(status)})
+        return self._is_goal(goal_id) and self.store.update_task(goal_id, {"status": check_status(status)})
 
     def remove_goal(self, goal_id: str) -> bool:
         """Delete a goal; whether there was one."""
@@ -218,12 +222,12 @@ class OlderAdapter:
 
     def remove_all_goals(self, room_id: str) -> int:
         """Delete the goals of a room; how many."""
-        found = self.store.get_tasks(tags=[_GOAL], room_id=room_id)
+        found = self.store.get_tasks(tags=[GOAL], room_id=room_id)
         return self.store.delete_tasks([str(task.id) for task in found])
 
     def _is_goal(self, id: str) -> bool:
         task = self.store.get_task(id)
-        return task is not None and _GOAL in task.tags
+        return task is not None and GOAL in task.tags
 
     # -- rooms and participants ----------------------------------------------------------------------------------------
 
@@ -297,96 +301,12 @@ class OlderAdapter:
         """The relationship between the two, whoever is named first, or None."""
         for found in self.store.get_relationships_by_pairs([(user_a, user_b), (user_b, user_a)]):
             if found is not None:
-                return _relationship(found)
+                return relationship_json(found)
         return None
 
     def get_relationships(self, *, user_id: str) -> list[Json]:
         """The relationships of an account."""
-        return list(map(_relationship, self.store.get_relationships(user_id)))
-
-    # -- knowledge -----------------------------------------------------------------------------------------------------
-
-    def get_knowledge(self, *, id: str | None = None, limit: int | None = None) -> list[Json]:
-        """The agent's knowledge and what is shared, newest first, or the one piece of that id."""
-        if id is not None:
-            found = self.store.get_memories_by_ids([string_to_uuid(id)], KNOWLEDGE)
-            return [_knowledge(each) for each in found if each.agent_id in (self.store.agent_id, _NIL)]
-        found = [each for owner in self._owners() for each in owner.get_memories(KNOWLEDGE, limit=limit)]
-        found.sort(key=lambda each: (each.created_at or 0, each.id or ""), reverse=True)
-        return [_knowledge(each) for each in found[:limit]]
-
-    def search_knowledge(
-        self,
-        *,
-        embedding: Any,
-        match_threshold: float | None = None,
-        match_count: int = 10,
-        search_text: str | None = None,
-    ) -> list[Json]:
-        """The nearest pieces. ``search_text`` lifts those that have it in them, as 0.x does: times 3, a chunk times 1.5
-        and a main document times 1.2 more. A piece counts from ``match_threshold`` on, one with the text from 0.3.
-        """
-        least = 0.0 if match_threshold is None else match_threshold
-        found = [
-            each
-            for owner in self._owners()
-            for each in owner.search_memories(embedding, KNOWLEDGE, limit=max(4 * match_count, 40))
-        ]
-        text = (search_text or "").strip().casefold()
-        scored = []
-        for each in found:
-            similarity = each.similarity or 0.0
-            factor = 3.0 if text and text in (each.text or "").casefold() else 1.0
-            if each.metadata.get("isChunk"):
-                factor *= 1.5 if factor > 1 else 1.0
-            elif each.metadata.get("isMain"):
-                factor *= 1.2 if factor > 1 else 1.0
-            if similarity >= least or (factor > 1 and similarity >= 0.3):
-                scored.append((similarity * factor, each))
-        scored.sort(key=lambda pair: (-pair[0], -(pair[1].created_at or 0), pair[1].id or ""))
-        return [{**_knowledge(each), "score": score} for score, each in scored[:match_count]]
-
-    def create_knowledge(self, knowledge: Mapping[str, Any]) -> None:
-        """Store a piece of knowledge; one whose id is taken changes nothing. A shared one belongs to no agent."""
-        id, content = knowledge["id"], dict(knowledge["content"])
-        metadata = {**(content.get("metadata") or {}), "knowledgeId": id}
-        owner = self._shared() if metadata.get("isShared") else self.store
-        owner.create_memory(
-            {
-                "id": string_to_uuid(id),
-                "content": content,
-                "metadata": metadata,
-                "embedding": knowledge.get("embedding"),
-                "createdAt": knowledge.get("createdAt"),
-                "unique": True,
-            },
-            KNOWLEDGE,
-        )
-
-    def remove_knowledge(self, id: str) -> int:
-        """Delete a piece with its chunks, or by ``*`` all of the agent's whose ids match; how many went."""
-        pattern = re.compile(".*".join(map(re.escape, id.split("*"))), re.DOTALL)
-        gone = []
-        for each in self.store.get_memories(KNOWLEDGE, include_embedding=False):
-            own = str(each.metadata.get("knowledgeId"))
-            chunk = each.metadata.get("originalId") == id or re.fullmatch(re.escape(id) + r"-chunk-\d+", own)
-            if pattern.fullmatch(own) or chunk:
-                gone.append(str(each.id))
-        return self.store.delete_memories(gone)
-
-    def clear_knowledge(self, shared: bool = False) -> int:
-        """Delete the agent's knowledge, and what is shared if asked to; how many pieces."""
-        owners = self._owners() if shared else [self.store]
-        return sum(
-            owner.delete_memories([str(each.id) for each in owner.get_memories(KNOWLEDGE, include_embedding=False)])
-            for owner in owners
-        )
-
-    def _owners(self) -> list[AgentStore]:
-        return [self.store, self._shared()]
-
-    def _shared(self) -> AgentStore:
-        return self.store._bound_to(self.store.get_connection(), _NIL)
+        return list(map(relationship_json, self.store.get_relationships(user_id)))
 
     # -- cache ---------------------------------------------------------------------------------------------------------
 
@@ -402,84 +322,3 @@ class OlderAdapter:
     def delete_cache(self, *, key: str) -> bool:
         """Delete a value."""
         return self.store.delete_cache(key)
-
-
-def _known(given: Mapping[str, Any], names: set[str], about: str) -> None:
-    unknown = given.keys() - names
-    if unknown:
-        raise InvalidInput(f"{about} has no {', '.join(sorted(unknown))}")
-
-
-def _account(entity: Entity) -> Json:
-    kept = entity.metadata.get("account")
-    known = kept if isinstance(kept, dict) else {}
-    name = known.get("name") or (entity.names[0] if entity.names else "")
-    return {
-        "id": entity.id,
-        "createdAt": entity.created_at,
-        "name": name,
-        "username": known.get("username", ""),
-        "email": known.get("email", ""),
-        "avatarUrl": known.get("avatarUrl", ""),
-        "details": known.get("details", {}),
-    }
-
-
-def _memory(memory: Memory) -> Json:
-    data = memory.to_json()
-    if "entityId" in data:
-        data["userId"] = data.pop("entityId")
-    return data
-
-
-def _goal(task: Task) -> Json:
-    return {
-        "id": task.id,
-        "roomId": task.room_id,
-        "userId": task.entity_id,
-        "name": task.name,
-        "description": task.description,
-        "status": task.status or "IN_PROGRESS",
-        "objectives": task.metadata.get("objectives", []),
-    }
-
-
-def _goal_fields(goal: Mapping[str, Any]) -> Json:
-    _known(goal, {"id", "roomId", "userId", "name", "description", "status", "objectives"}, "a goal")
-    return {
-        "name": goal["name"],
-        "description": goal.get("description", ""),
-        "tags": [_GOAL],
-        "roomId": goal["roomId"],
-        "entityId": goal.get("userId"),
-        "status": _status(goal.get("status", "IN_PROGRESS")),
-        "metadata": {"objectives": list(goal.get("objectives", []))},
-    }
-
-
-def _status(status: Any) -> str:
-    if status not in GOAL_STATUS:
-        raise InvalidInput(f"the status of a goal is {', '.join(GOAL_STATUS)}")
-    return str(status)
-
-
-def _relationship(edge: Relationship) -> Json:
-    return {
-        "id": edge.id,
-        "userA": edge.source_entity_id,
-        "userB": edge.target_entity_id,
-        "userId": edge.source_entity_id,
-        "status": edge.metadata.get("status"),
-        "createdAt": edge.created_at,
-    }
-
-
-def _knowledge(memory: Memory) -> Json:
-    return {
-        "id": memory.metadata.get("knowledgeId", memory.id),
-        "agentId": None if memory.agent_id == _NIL else memory.agent_id,
-        "content": memory.content,
-        "embedding": None if memory.embedding is None else list(memory.embedding),
-        "createdAt": memory.created_at,
-        "similarity": memory.similarity,
-    }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 from ...contract import SearchHits
 from ...errors import IndexNotFound, InvalidInput
-from ...filters import Filter, where
+from ...filters import Filter, Or, where
+from ...indexes import TextIndex
 from ...names import join_key, key_prefix, split_key
-from .binding import check_number
+from .binding import check_ids, check_number
 from .embedding_space import EmbeddingSpace, unpack
 from .ids import as_uuid
 from .layout import memory_key, text_digest
@@ -22,6 +23,17 @@ class CachedEmbedding(NamedTuple):
 
     embedding: tuple[float, ...]
     levenshtein_score: int
+
+
+class FoundMessage(NamedTuple):
+    """A memory that a search by words found, and how well it fits."""
+
+    memory: Memory
+    fts_rank: float
+
+
+#: The text of a memory: ``content.text``, or a content that is a text itself.
+TEXT_INDEX: Final = TextIndex({"content.text": 1.0, "content": 1.0})
 
 
 class Recall(Memories):
@@ -105,6 +117,28 @@ class Recall(Memories):
             return self._storage.search_vectors(query, namespace=place, limit=size, filter=condition)
         except IndexNotFound:  # nothing was ever embedded there
             return SearchHits()
+
+    def search_messages(
+        self, query: str, *, room_ids: Iterable[str], table_name: str = "messages", limit: int = 20
+    ) -> list[FoundMessage]:
+        """The memories of a table in those rooms that fit the words of ``query`` best, by BM25 over ``content.text``.
+
+        The agent's own. The first call makes the text index of the namespace, from all memories there are; from then on
+        every write keeps it up.
+        """
+        table, rooms = check_table(table_name), list(dict.fromkeys(check_ids(room_ids, "room_ids")))
+        check_number(limit, "limit")
+        if not rooms:
+            return []
+        session, place = self._session, self._places.memories
+        if not session.has_text_index:
+            self._storage.create_index(place, TEXT_INDEX, name="text")
+            session.has_text_index = not self._in_transaction
+        beginnings: list[Filter] = [where("$key").starts_with(key_prefix(room, table)) for room in rooms]
+        within = beginnings[0] if len(beginnings) == 1 else Or(tuple(beginnings))
+        own = where("agentId") == self._agent_id
+        hits = self._storage.search_text(query, namespace=place, limit=limit, filter=within & own, index="text")
+        return [FoundMessage(Memory.from_json(hit.value), hit.score) for hit in hits]
 
     def get_cached_embeddings(
         self,

@@ -7,109 +7,32 @@ looks like seconds or microseconds is refused. The twelfth kind, an embedding, i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Final, Self, cast
 
 from ...errors import InvalidInput, InvalidValue
-from .ids import as_uuid
-from .plain_json import camel_case, check_object, clean_json, clean_text, names_of, shown_time, time_of
-
-Check = Callable[[Any, str], Any]
-
-# A day after 1970 and the spring of 1973: whoever means one of these times gave seconds of today.
-_SECONDS_FROM: Final = 100_000_000
-_SECONDS_TO: Final = 100_000_000_000
-_LATEST: Final = 100_000_000_000_000
-
-
-def check_time(value: Any, about: str) -> int:
-    """Milliseconds since 1970. Raises InvalidValue for what is no whole number, or was hardly meant as such."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidValue(f"{about} is a whole number of milliseconds, not {type(value).__name__}")
-    if _SECONDS_FROM <= value < _SECONDS_TO:
-        raise InvalidValue(f"{about} is in milliseconds; the number given looks like seconds")
-    if not 0 <= value < _LATEST:
-        raise InvalidValue(f"{about} is in milliseconds since 1970; the number given lies beyond the year 5000")
-    return value
-
-
-def check_id(value: Any, about: str) -> str:
-    """A UUID in lower case. Raises InvalidValue naming the field."""
-    try:
-        return as_uuid(value)
-    except InvalidValue:
-        raise InvalidValue(f"{about}: invalid UUID format (8-4-4-4-12 hex digits)") from None
-
-
-def check_text(value: Any, about: str) -> str:
-    """A string, cleaned."""
-    if not isinstance(value, str):
-        raise InvalidValue(f"{about} is a string, not {type(value).__name__}")
-    return clean_text(value)
-
-
-def _flag(value: Any, about: str) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidValue(f"{about} is true or false, not {type(value).__name__}")
-    return value
-
-
-def _strings(value: Any, about: str) -> list[str]:
-    if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
-        raise InvalidValue(f"{about} is a list of strings")
-    return [check_text(member, about) for member in value]
-
-
-def _list(value: Any, about: str) -> list[Any]:
-    if not isinstance(value, list | tuple):
-        raise InvalidValue(f"{about} is a list, not {type(value).__name__}")
-    found: list[Any] = clean_json(value, about)
-    return found
-
-
-def _text_or_list(value: Any, about: str) -> Any:
-    return check_text(value, about) if isinstance(value, str) else _list(value, about)
-
-
-def _content(value: Any, about: str) -> Any:
-    return check_text(value, about) if isinstance(value, str) else check_object(value, about)
-
-
-def _vector(value: Any, about: str) -> tuple[float, ...]:
-    if value.__class__ is tuple and {*map(type, value)} == {float}:
-        return cast("tuple[float, ...]", value)
-    try:
-        return tuple(float(number) for number in value)
-    except (TypeError, ValueError):
-        raise InvalidValue(f"{about} is a sequence of numbers") from None
-
-
-def _iso_time(value: Any, about: str) -> int:
-    return time_of(value) if isinstance(value, str) else check_time(value, about)
-
-
-def _number(value: Any, about: str) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise InvalidValue(f"{about} is a number, not {type(value).__name__}")
-    return float(value)
-
-
-def _optional(check: Check) -> dict[str, Any]:
-    return {"check": check, "optional": True}
-
-
-ID: Final = {"check": check_id}
-OPTIONAL_ID: Final = _optional(check_id)
-TIME: Final = {"check": check_time}
-OPTIONAL_TIME: Final = _optional(check_time)
-TEXT: Final = {"check": check_text}
-OPTIONAL_TEXT: Final = _optional(check_text)
-OBJECT: Final = {"check": check_object}
-LIST: Final = {"check": _list}
-STRINGS: Final = {"check": _strings}
-FLAG: Final = {"check": _flag}
+from .plain_json import camel_case, clean_text, names_of, shown_time
+from .record_fields import (
+    FLAG,
+    ID,
+    LIST,
+    OBJECT,
+    OPTIONAL_ID,
+    OPTIONAL_TEXT,
+    OPTIONAL_TIME,
+    STRINGS,
+    TEXT,
+    Check,
+    check_content,
+    check_flag,
+    check_float,
+    check_iso_time,
+    check_text_or_list,
+    check_vector,
+    optional,
+)
 
 
 @lru_cache(maxsize=64)
@@ -152,9 +75,9 @@ class Record:
 
     def __post_init__(self) -> None:
         held = self.__dict__
-        for name, about, check, optional in _checks(cast(Hashable, type(self))):
+        for name, about, check, may_lack in _checks(cast(Hashable, type(self))):
             value = held[name]
-            if value is not None or not optional:
+            if value is not None or not may_lack:
                 held[name] = check(value, about)
 
     def to_json(self) -> dict[str, Any]:
@@ -211,7 +134,7 @@ class Agent(Record):
     enabled: bool = field(default=True, metadata=FLAG)
     username: str = field(default="", metadata=TEXT)
     system: str | None = field(default=None, metadata=OPTIONAL_TEXT)
-    bio: str | list[Any] = field(default_factory=list, metadata={"check": _text_or_list})
+    bio: str | list[Any] = field(default_factory=list, metadata={"check": check_text_or_list})
     message_examples: list[Any] = field(default_factory=list, metadata=LIST)
     post_examples: list[Any] = field(default_factory=list, metadata=LIST)
     topics: list[Any] = field(default_factory=list, metadata=LIST)
@@ -363,7 +286,7 @@ class Relationship(Record):
     agent_id: str | None = field(default=None, metadata=OPTIONAL_ID)
     tags: list[str] = field(default_factory=list, metadata=STRINGS)
     metadata: dict[str, Any] = field(default_factory=dict, metadata=OBJECT)
-    created_at: int | None = field(default=None, metadata=_optional(_iso_time))
+    created_at: int | None = field(default=None, metadata=optional(check_iso_time))
 
     def to_json(self) -> dict[str, Any]:
         return _with_iso_time(super().to_json())
@@ -387,11 +310,11 @@ class Memory(Record):
     agent_id: str | None = field(default=None, metadata=OPTIONAL_ID)
     room_id: str | None = field(default=None, metadata=OPTIONAL_ID)
     world_id: str | None = field(default=None, metadata=OPTIONAL_ID)
-    content: dict[str, Any] | str = field(metadata={"check": _content})
-    embedding: tuple[float, ...] | None = field(default=None, metadata=_optional(_vector))
+    content: dict[str, Any] | str = field(metadata={"check": check_content})
+    embedding: tuple[float, ...] | None = field(default=None, metadata=optional(check_vector))
     created_at: int | None = field(default=None, metadata=OPTIONAL_TIME)
-    unique: bool | None = field(default=None, metadata=_optional(_flag))
-    similarity: float | None = field(default=None, metadata=_optional(_number))
+    unique: bool | None = field(default=None, metadata=optional(check_flag))
+    similarity: float | None = field(default=None, metadata=optional(check_float))
     metadata: dict[str, Any] = field(default_factory=dict, metadata=OBJECT)
     table: str | None = field(default=None, metadata=OPTIONAL_TEXT)
 
@@ -430,7 +353,7 @@ class Log(Record):
     room_id: str = field(metadata=ID)
     type: str = field(metadata=TEXT)
     body: dict[str, Any] = field(default_factory=dict, metadata=OBJECT)
-    created_at: int | None = field(default=None, metadata=_optional(_iso_time))
+    created_at: int | None = field(default=None, metadata=optional(check_iso_time))
 
     def to_json(self) -> dict[str, Any]:
         return _with_iso_time(super().to_json())

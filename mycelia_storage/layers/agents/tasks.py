@@ -13,7 +13,8 @@ from .errors import DuplicateRecord
 from .ids import as_uuid, new_uuid
 from .layout import short
 from .plain_json import shown_time, time_of
-from .records import Task, check_time
+from .record_fields import check_time
+from .records import Task
 
 TaskInput = Task | Mapping[str, Any]
 

@@ -331,6 +331,47 @@ def test_nothing_is_left_of_what_was_deleted(world: World, storage: StorageBacke
     assert {name: keys for name, keys in after.items() if keys} == {name: keys for name, keys in before.items() if keys}
 
 
+def test_memories_are_pruned_room_by_room(world: World, open_store: Callable[..., AgentStore]) -> None:
+    store = world.store
+    for number in range(6):
+        for room in (HALL, ROOM):
+            world.say(str(number), roomId=room, createdAt=DAY + number, embedding=[1, number, 0, 0])
+    open_store(OTHER_AGENT).create_memory({"roomId": HALL, "content": {"text": "guest"}, "createdAt": 0}, "messages")
+    assert store.prune_memories("messages", room_ids=[HALL], keep=4) == 2
+    assert world.texts() == ["5", "4", "3", "2", "guest"]
+    assert store.prune_memories("messages", before=DAY + 3) == 4
+    assert store.prune_memories("messages", keep=1, before=DAY) == 4
+    assert [each.text for each in store.search_memories([1, 1, 0, 0], "messages")] == ["5", "5"]
+    assert store.prune_memories("facts", keep=0) == 0
+    for bad in ({}, {"keep": -1}, {"before": 1_700_000_000}):
+        with pytest.raises(InvalidInput):
+            store.prune_memories("messages", **bad)
+
+
+def test_messages_are_found_by_their_words(world: World, open_store: Callable[..., AgentStore]) -> None:
+    store = world.store
+    world.say("The mushrooms grow at night", createdAt=DAY)
+    world.say("Mushrooms, mushrooms!", createdAt=DAY + 1)
+    world.say("mushrooms elsewhere", roomId=ROOM)
+    world.say("mushrooms as a fact", table="facts")
+    world.say("", content="growing: a text alone")
+    open_store(OTHER_AGENT).create_memory({"roomId": HALL, "content": {"text": "mushrooms of a guest"}}, "messages")
+
+    def found(query: str, *rooms: str, **options: Any) -> list[str | None]:
+        return [each.memory.text for each in store.search_messages(query, room_ids=rooms, **options)]
+
+    assert found("mushroom", HALL) == ["Mushrooms, mushrooms!", "The mushrooms grow at night"]
+    assert sorted(map(str, found("grow", HALL))) == ["The mushrooms grow at night", "growing: a text alone"]
+    assert len(found("mushroom", HALL, ROOM)) == 3
+    assert len(found("mushroom", HALL, ROOM, limit=1)) == 1
+    assert found("mushroom", HALL, table_name="facts") == ["mushrooms as a fact"]
+    assert found("mushroom") == found('* OR "', HALL) == found("nothing", HALL) == []
+    world.say("late mushrooms", createdAt=DAY + 2)
+    assert "late mushrooms" in found("mushroom", HALL)
+    store.delete_room(HALL)
+    assert found("mushroom", HALL) == []
+
+
 def test_a_long_table_name_and_odd_ones(world: World) -> None:
     for table in ("x" * 200, "a/b", "a*b", "%", "a~b", "ünï"):
         world.say(table, table=table, embedding=[1, 0, 0, 0])
