@@ -11,10 +11,11 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import psycopg
 
@@ -29,6 +30,7 @@ from ...errors import (
     TransactionExpired,
 )
 from ...fair_lock import FairLock
+from ...migrations import Migration, Migrator
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from . import care, forks, journal, tenants
 from .driver_errors import translate, unknown_outcome
@@ -139,6 +141,20 @@ class PostgresStorageBackend(PostgresWrites):
         if self._closed:
             raise StorageClosed("the storage is closed")
         return self._address.connect(self._place.enter)
+
+    @property
+    def sql_dialect(self) -> Literal["postgres"]:
+        return "postgres"
+
+    @contextmanager
+    def component_migrator(self, component: str, migrations: Iterable[Migration]) -> Iterator[Migrator]:
+        if self._closed:
+            raise StorageClosed("the storage is closed")
+        link = self._address.connect()
+        try:
+            yield Migrator(journal.PostgresJournal(link, self.settings.schema), migrations, component)
+        finally:
+            link.close()
 
     def _pools(self) -> list[Pool]:
         return [self._pool] if self._replicas is None else [self._pool, *self._replicas.pools()]
