@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import struct
 import threading
+import zlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import orjson
 
 from ..indexes import VectorIndex
 from ..similarity import to_matrix
@@ -38,8 +41,9 @@ _MOST_DIFFERENT: Final = 5_000
 
 _ADDED_AT_ONCE: Final = 8_000
 
-_IDS: Final = struct.Struct("<4sQ")
-_MAGIC: Final = b"MyNI"
+# magic, ids, bytes of the list of ids, crc of the list and of which are alive
+_IDS: Final = struct.Struct("<4sQQI")
+_MAGIC: Final = b"MyNJ"
 
 
 class VectorSettings(NamedTuple):
@@ -60,6 +64,37 @@ class Difference(NamedTuple):
     """These entries are to be looked up in the view."""
     all: bool
     """Whether the view sees none but those."""
+
+
+class _Ids(NamedTuple):
+    """What saved codes stand for."""
+
+    ids: list[Any]
+    alive: Mask
+    end: int
+
+
+def _read_ids(data: bytes) -> _Ids | None:
+    import numpy
+
+    if len(data) < _IDS.size:
+        return None
+    magic, count, size, crc = _IDS.unpack_from(data)
+    listed = _IDS.size + size
+    end = listed + count
+    if magic != _MAGIC or len(data) < end or zlib.crc32(memoryview(data)[_IDS.size : end]) != crc:
+        return None
+    ids: list[Any] = orjson.loads(memoryview(data)[_IDS.size : listed])
+    alive = numpy.frombuffer(data, dtype=numpy.uint8, count=count, offset=listed) != 0
+    return _Ids(ids, alive, end) if len(ids) == count else None
+
+
+def saved_ids(data: bytes) -> set[Any] | None:
+    """The entries that :meth:`NearestIndex.to_bytes` has codes of, or None if it cannot be read."""
+    listed = _read_ids(data)
+    return (
+        None if listed is None else {id for id, alive in zip(listed.ids, listed.alive.tolist(), strict=True) if alive}
+    )
 
 
 class NearestIndex:
@@ -128,37 +163,31 @@ class NearestIndex:
         saved = source.load_codes(self.seq)
         if saved is None or load_faiss() is None:
             return
-        seq, data = saved
-        if len(data) < _IDS.size:
-            return
-        magic, count = _IDS.unpack_from(data)
-        end = _IDS.size + 9 * count
-        if magic != _MAGIC or len(data) < end:
-            return
         import numpy
 
-        codes = ScanCodes.from_bytes(self.declared, data[end:])
-        if codes is None or codes.count != count:
+        seq, data = saved
+        listed = _read_ids(data)
+        codes = None if listed is None else ScanCodes.from_bytes(self.declared, data[listed.end :])
+        if listed is None or codes is None or codes.count != len(listed.ids):
             return
         self._reset()
-        ids = numpy.frombuffer(data, dtype="<i8", count=count, offset=_IDS.size)
-        self.ids = ids.tolist()
-        self._alive = numpy.frombuffer(data, dtype=numpy.uint8, count=count, offset=_IDS.size + 8 * count) != 0
+        self.ids, self._alive = listed.ids, listed.alive
         if self._alive.all():
-            self._position = dict(zip(self.ids, range(count), strict=True))
+            self._position = dict(zip(self.ids, range(len(self.ids)), strict=True))
         else:
             self._position = {self.ids[at]: at for at in numpy.flatnonzero(self._alive).tolist()}
         self.vectors = codes
         self.seq = self.saved_seq = self._recent_from = seq
 
     def to_bytes(self) -> bytes:
-        """The codes with the entries that they stand for; ids are whole numbers."""
+        """The codes with the entries that they stand for; ids are JSON data."""
         import numpy
 
         assert isinstance(self.vectors, ScanCodes)
-        ids = numpy.array(self.ids, dtype="<i8").tobytes()
+        ids = orjson.dumps(self.ids)
         alive = self._alive[: len(self.ids)].astype(numpy.uint8).tobytes()
-        return b"".join((_IDS.pack(_MAGIC, len(self.ids)), ids, alive, self.vectors.to_bytes()))
+        header = _IDS.pack(_MAGIC, len(self.ids), len(ids), zlib.crc32(alive, zlib.crc32(ids)))
+        return b"".join((header, ids, alive, self.vectors.to_bytes()))
 
     def _is_overgrown(self, more: int) -> bool:
         """Whether most positions would stand for nothing."""
