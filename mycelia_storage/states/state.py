@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -91,6 +91,10 @@ class Space(ABC):
     @abstractmethod
     def row(self, key: str) -> Row | None:
         """The row of ``key``."""
+
+    @abstractmethod
+    def live_values(self, keys: Sequence[str], now: int) -> list[tuple[str, Stored]]:
+        """Those of the keys whose entries exist and have not expired at ``now``, with their values as stored."""
 
     @abstractmethod
     def rows(self) -> Iterator[tuple[str, Row]]:

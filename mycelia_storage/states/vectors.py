@@ -40,8 +40,7 @@ class StateVectors(VectorSource):
         return vectors_changed(self.space, after)
 
     def vectors(self, ids: Sequence[Any]) -> list[tuple[Any, bytes]]:
-        now = now_ms()
-        return [(key, row.value) for key, row in self._rows(ids) if row.is_live(now)]  # type: ignore[misc]
+        return self.space.live_values(ids, now_ms())  # type: ignore[return-value]
 
     def all_vectors(self, condition: Filter | None = None) -> Iterator[list[tuple[Any, bytes]]]:
         page: list[tuple[Any, bytes]] = []

@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import merge
 
 from ...contract import Change, Entry
@@ -25,6 +25,7 @@ from ...states.ordered import SortedMap
 from ...states.state import Row, Space, State, now_ms
 from ...states.unique import unique_text
 from ...states.vectors import vector_log_problems
+from ...values import Stored
 from .text_postings import TextPostings
 
 
@@ -68,6 +69,14 @@ class MemorySpace(Space):
 
     def row(self, key: str) -> Row | None:
         return self._rows.get(key)
+
+    def live_values(self, keys: Sequence[str], now: int) -> list[tuple[str, Stored]]:
+        get = self._rows.get
+        return [
+            (key, row.value)
+            for key in keys
+            if (row := get(key)) is not None and (row.expires_at is None or row.expires_at > now)
+        ]
 
     def rows(self, low: str | None = None, high: str | None = None, reverse: bool = False) -> Iterator[tuple[str, Row]]:
         return self._rows.items(low, high, reverse=reverse)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from struct import error as StructError  # noqa: N812
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from ...indexes import FieldIndex, Index, TextIndex, index_from_json, index_to_j
 from ...states.state import Row, Space, now_ms
 from ...states.texts import text_change
 from ...states.unique import unique_text
+from ...values import Stored
 from . import layout
 from .index_keys import encode_fields, takes_part
 from .view import View
@@ -117,6 +118,23 @@ class RocksDBSpace(Space):
     def row(self, key: str) -> Row | None:
         data = self.view.get(self.entries + key.encode())
         return None if data is None else layout.unpack_row(self.name, key, data)
+
+    def live_values(self, keys: Sequence[str], now: int) -> list[tuple[str, Stored]]:
+        view, entries, unpack, start = self.view, self.entries, layout.HEADER.unpack_from, layout.HEADER_SIZE
+        get = view.get if len(view.changes) or view.wiped else view.base.get
+        found: list[tuple[str, Stored]] = []
+        for key in keys:
+            data = get(entries + key.encode())
+            if data is None:
+                continue
+            try:
+                kind, _, _, _, expires_at, size = unpack(data)
+                value = data[start + size :]
+                if not kind & layout.EXPIRES or expires_at > now:
+                    found.append((key, value.decode() if kind & layout.JSON else value))
+            except (StructError, ValueError) as error:
+                raise layout.damaged(self.name, key) from error
+        return found
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         start = len(self.entries)
