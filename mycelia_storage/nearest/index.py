@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
+from ..errors import StorageError
 from ..indexes import VectorIndex
 from ..similarity import to_matrix
 from .columns import Columns
+from .hnsw import Graph
 from .resident import Resident
 from .scan import ScanCodes, load_faiss
 from .source import FieldRow, VectorSource
@@ -41,8 +43,11 @@ _MOST_DIFFERENT: Final = 5_000
 
 _ADDED_AT_ONCE: Final = 8_000
 
-# magic, ids, bytes of the list of ids, crc of the list and of which are alive
-_IDS: Final = struct.Struct("<4sQQI")
+#: Vectors added to a graph at a time while others wait for it.
+_LINKED_AT_ONCE: Final = 32
+
+# magic, ids, bytes of the list of ids, bytes of the codes, crc of the list and of which are alive
+_IDS: Final = struct.Struct("<4sQQQI")
 _MAGIC: Final = b"MyNJ"
 
 
@@ -51,6 +56,8 @@ class VectorSettings(NamedTuple):
 
     resident_size: int = 768_000
     """Up to so many numbers (2,000 vectors of 384) are kept in memory as they are and compared exactly."""
+    linked_from: int = 10_000
+    """Vectors from which an index declared with ``index="hnsw"`` gets its graph."""
     largest_resident: int = 128_000_000
     """The same where faiss is not installed; more are read from the database at each search."""
     rescored: int = 100
@@ -72,6 +79,8 @@ class _Ids(NamedTuple):
     ids: list[Any]
     alive: Mask
     end: int
+    """Where they end and the codes begin."""
+    codes_end: int
 
 
 def _read_ids(data: bytes) -> _Ids | None:
@@ -79,14 +88,14 @@ def _read_ids(data: bytes) -> _Ids | None:
 
     if len(data) < _IDS.size:
         return None
-    magic, count, size, crc = _IDS.unpack_from(data)
+    magic, count, size, codes_size, crc = _IDS.unpack_from(data)
     listed = _IDS.size + size
     end = listed + count
     if magic != _MAGIC or len(data) < end or zlib.crc32(memoryview(data)[_IDS.size : end]) != crc:
         return None
     ids: list[Any] = orjson.loads(memoryview(data)[_IDS.size : listed])
     alive = numpy.frombuffer(data, dtype=numpy.uint8, count=count, offset=listed) != 0
-    return _Ids(ids, alive, end) if len(ids) == count else None
+    return _Ids(ids, alive, end, end + codes_size) if len(ids) == count else None
 
 
 def saved_ids(data: bytes) -> set[Any] | None:
@@ -104,8 +113,9 @@ class NearestIndex:
         self.declared = declared
         self.settings = settings
         self.lock = threading.RLock()
-        self.saved_seq = 0
+        self.saved_seq = self.saved_links = 0
         self._refit_at = 0
+        self._builder: threading.Thread | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -114,6 +124,7 @@ class NearestIndex:
         self.seq = -1
         self.ids: list[Any] = []
         self.vectors: Resident | ScanCodes = Resident(self.declared)
+        self.graph: Graph | None = None
         self._position: dict[Any, int] = {}
         self._alive: NDArray[numpy.bool_] = numpy.zeros(64, dtype=bool)
         self._columns = Columns()
@@ -161,15 +172,19 @@ class NearestIndex:
 
     def _load(self, source: VectorSource) -> None:
         saved = source.load_codes(self.seq)
-        if saved is None or load_faiss() is None:
-            return
+        if saved is not None:
+            self.load(*saved)
+
+    def load(self, seq: int, data: bytes) -> bool:
+        """Begin anew with what :meth:`to_bytes` gave at ``seq``; False if it cannot be read, and nothing is changed."""
         import numpy
 
-        seq, data = saved
-        listed = _read_ids(data)
-        codes = None if listed is None else ScanCodes.from_bytes(self.declared, data[listed.end :])
-        if listed is None or codes is None or codes.count != len(listed.ids):
-            return
+        listed = _read_ids(data) if load_faiss() is not None else None
+        if listed is None:
+            return False
+        codes = ScanCodes.from_bytes(self.declared, data[listed.end : listed.codes_end])
+        if codes is None or codes.count != len(listed.ids):
+            return False
         self._reset()
         self.ids, self._alive = listed.ids, listed.alive
         if self._alive.all():
@@ -177,7 +192,10 @@ class NearestIndex:
         else:
             self._position = {self.ids[at]: at for at in numpy.flatnonzero(self._alive).tolist()}
         self.vectors = codes
+        self.graph = Graph.from_bytes(self.declared, codes, data[listed.codes_end :])
+        self.saved_links = 0 if self.graph is None else self.graph.count
         self.seq = self.saved_seq = self._recent_from = seq
+        return True
 
     def to_bytes(self) -> bytes:
         """The codes with the entries that they stand for; ids are JSON data."""
@@ -186,8 +204,10 @@ class NearestIndex:
         assert isinstance(self.vectors, ScanCodes)
         ids = orjson.dumps(self.ids)
         alive = self._alive[: len(self.ids)].astype(numpy.uint8).tobytes()
-        header = _IDS.pack(_MAGIC, len(self.ids), len(ids), zlib.crc32(alive, zlib.crc32(ids)))
-        return b"".join((header, ids, alive, self.vectors.to_bytes()))
+        codes = self.vectors.to_bytes()
+        graph = b"" if self.graph is None else self.graph.to_bytes()
+        crc = zlib.crc32(alive, zlib.crc32(ids))
+        return b"".join((_IDS.pack(_MAGIC, len(self.ids), len(ids), len(codes), crc), ids, alive, codes, graph))
 
     def _is_overgrown(self, more: int) -> bool:
         """Whether most positions would stand for nothing."""
@@ -264,7 +284,10 @@ class NearestIndex:
             larger[:start] = self._alive[:start]
             self._alive = larger
         self._alive[start:end] = True
-        self.vectors.add(self._matrix(page))
+        matrix = self._matrix(page)
+        self.vectors.add(matrix)
+        if self.graph is not None and self.graph.count == start and len(page) <= _LINKED_AT_ONCE:
+            self.graph.add(matrix)
         for at, (id, _) in enumerate(page, start):
             self.ids.append(id)
             self._position[id] = at
@@ -293,12 +316,65 @@ class NearestIndex:
                 self._recent_from = self._recent[0][0]
             self._recent.append((at, id))
 
+    # -- the graph -------------------------------------------------------------------------------------------------
+
+    def link(self, source: VectorSource) -> None:
+        """Have the graph built or extended by a thread of its own, if the index is declared with one and it is due."""
+        linked = 0 if self.graph is None else self.graph.count
+        due = len(self.ids) >= self.settings.linked_from and linked < len(self.ids) * 9 // 10
+        if self.declared.index == "hnsw" and due and isinstance(self.vectors, ScanCodes) and self._builder is None:
+            self._builder = threading.Thread(target=self._link, args=(source,), name="mycelia-hnsw", daemon=True)
+            self._builder.start()
+
+    def _link(self, source: VectorSource) -> None:
+        try:
+            with self.lock:
+                ids, codes, graph = self.ids, self.vectors, self.graph
+            assert isinstance(codes, ScanCodes)
+            attached = graph is not None
+            graph = graph or Graph(self.declared, codes)
+            while graph.count < len(ids):
+                part = ids[graph.count : graph.count + _LINKED_AT_ONCE]
+                with source.committed_view() as view:
+                    found = {} if view is None else dict(view.vectors(part))
+                # Those no longer there are dead positions: anything may stand for them.
+                blank = next(iter(found.values()), None) or bytes(4 * self.declared.dimensions - 1) + b"\x3f"
+                matrix = self._matrix([(id, found.get(id, blank)) for id in part])
+                if not attached:
+                    graph.add(matrix)
+                with self.lock:
+                    if self.ids is not ids or view is None:
+                        return
+                    if attached and graph.count + len(part) <= len(ids):
+                        graph.add(matrix)
+            with self.lock:
+                if self.ids is ids:
+                    self.graph = graph
+        except StorageError:
+            pass  # closed meanwhile, or busy: a later search tries again
+        finally:
+            self._builder = None
+
     # -- positions -------------------------------------------------------------------------------------------------
 
     @property
     def count(self) -> int:
         """How many vectors it covers."""
         return len(self._position)
+
+    def ids_covered(self) -> Iterable[Any]:
+        """The entries that it covers."""
+        return self._position.keys()
+
+    def fits(self, id: Any, vector: bytes) -> bool:
+        """Whether what it holds of an entry is this vector, as far as codes can tell."""
+        import numpy
+
+        only = self.positions([id])
+        matrix = self._matrix([(id, vector)])
+        if isinstance(self.vectors, Resident):
+            return bool((self.vectors.rows(numpy.flatnonzero(only)) == matrix).all())
+        return self.vectors.holds(matrix, only)
 
     def positions(self, ids: Iterable[Any]) -> Mask:
         """A mask of those of ``ids`` that it covers."""

@@ -29,6 +29,8 @@ class StateSettings:
     vectors_compared: int = 768_000
     """Size of a vector index, in vectors times dimensions, up to which all vectors are compared with each query, from a
     copy of them all in one piece; larger ones are searched by codes. Without faiss every index is compared."""
+    vectors_linked: int = 10_000
+    """Vectors from which an index declared with ``index="hnsw"`` gets its graph."""
     vectors_rescored: int = 100
     """How many candidates found by codes are ranked by their vectors at a time, for up to ten hits."""
 
@@ -48,6 +50,7 @@ class StateSettings:
             ("busy_timeout", 0),
             ("change_retention", 1),
             ("vectors_compared", 0),
+            ("vectors_linked", 1),
             ("vectors_rescored", 1),
         ):
             number = getattr(self, name)

@@ -82,7 +82,11 @@ class StateStorage(StateWrites):
         """What is known of a vector index beside the state; nothing yet, if it was not asked for before."""
         found = self._nearest.get((namespace, declared))
         if found is None:
-            settings = VectorSettings(self.settings.vectors_compared, rescored=self.settings.vectors_rescored)
+            settings = VectorSettings(
+                self.settings.vectors_compared,
+                linked_from=self.settings.vectors_linked,
+                rescored=self.settings.vectors_rescored,
+            )
             found = self._nearest.setdefault((namespace, declared), NearestIndex(declared, settings))
         return found
 

@@ -28,7 +28,7 @@ from mycelia_storage.states.storage import StateStorage
 from mycelia_storage.testing.fixtures import eventually
 
 SEED = 20_261_121
-DIMENSIONS = 6
+DIMENSIONS = 8
 INDEX = VectorIndex(DIMENSIONS)
 NAME = INDEX.default_name
 

@@ -97,11 +97,13 @@ def save_due(storage: RocksDBStorageBackend, timeout: float) -> None:
         with index.lock:
             if not isinstance(index.vectors, ScanCodes):
                 continue
-            seq = index.seq
-            if saved and seq - saved < max(_LEAST_CHANGES, index.count // _SHARE):
+            seq, linked = index.seq, 0 if index.graph is None else index.graph.count
+            least = max(_LEAST_CHANGES, index.count // _SHARE)
+            if saved and seq - saved < least and linked - index.saved_links < least:
                 continue
             data = index.to_bytes()
         _Codes(storage, namespace, source.name, declared, seq, timeout).save(data)
+        index.saved_links = linked
 
 
 def codes_problems(space: RocksDBSpace) -> Iterator[str]:
