@@ -155,19 +155,19 @@ class Space(ABC):
     # -- the log of vectors ----------------------------------------------------------------------------------------
 
     # A namespace with vector indexes has a log of the keys whose vectors change, by seq, without gaps; every entry is a
-    # vector of each index, so they share it. It begins above every seq that an earlier one may have had: what a process
-    # remembers of that cannot be taken for the new.
+    # vector of each index, so they share it. It begins above every seq that an earlier one may have had, and anew when
+    # the namespace is emptied: what a process remembers of before cannot be taken for what is there now.
 
     @abstractmethod
-    def put_vector_change(self, seq: int, key: str | None) -> None:
-        """Add a row to the log of vectors, None for "all gone"."""
+    def put_vector_change(self, seq: int, key: str) -> None:
+        """Add a row to the log of vectors."""
 
     @abstractmethod
     def forget_vector_changes(self, low: int, high: int) -> None:
         """Remove the rows from ``low`` (inclusive) to ``high`` (exclusive)."""
 
     @abstractmethod
-    def vector_changes(self, after: int) -> Iterator[tuple[int, str | None]]:
+    def vector_changes(self, after: int) -> Iterator[tuple[int, str]]:
         """The rows above ``after``, in order. The space must not change meanwhile."""
 
     def saved_codes(self, name: str) -> tuple[int, bytes] | None:
@@ -196,13 +196,12 @@ class Space(ABC):
             self.forget_vector_changes(self.vectors_from, oldest)
             self.vectors_from = oldest
 
-    def log_no_vectors(self) -> None:
-        """Log that all vectors are gone, if there is a log."""
+    def renew_vector_log(self) -> None:
+        """Begin the log anew, if there is one: all vectors are gone."""
         if self.vectors_through:
             self.forget_vector_changes(self.vectors_from, self.vectors_through + 1)
             self.vectors_through += 1
-            self.vectors_from = self.vectors_through
-            self.put_vector_change(self.vectors_through, None)
+            self.vectors_from = self.vectors_through + 1
 
     # -- the change log --------------------------------------------------------------------------------------------
 

@@ -102,14 +102,9 @@ def committed_vectors(storage: StateStorage, namespace: str, declared: VectorInd
 
 def vectors_changed(space: Space, after: int) -> Changed | None:
     """The keys whose vectors changed after a seq, or None if the log does not reach back so far."""
-    keys: list[str] = []
-    cleared = False
-    for _, key in space.vector_changes(max(after, space.vectors_from - 1)):
-        if key is None:
-            keys, cleared = [], True
-        else:
-            keys.append(key)
-    return Changed(keys, cleared) if cleared or after >= space.vectors_from - 1 else None
+    if after < space.vectors_from - 1:
+        return None
+    return Changed([key for _, key in space.vector_changes(after)], False)
 
 
 def vector_log_problems(space: Space) -> Iterator[str]:

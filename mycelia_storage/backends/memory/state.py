@@ -7,7 +7,7 @@
           │                        ├─ log:      seq -> Change
           │                        ├─ indexes:  name -> declaration
           │                        ├─ unique:   index name -> (field values as text -> key)
-          │                        ├─ vectors:  seq -> key whose vector changed, or None: all gone
+          │                        ├─ vectors:  seq -> key whose vector changed
           │                        └─ texts:    index name -> (term NUL key -> tf and length), and statistics
           └─ dropped: name of a deleted namespace -> last seq of the log that went with it
 """
@@ -46,7 +46,7 @@ class MemorySpace(Space):
         self._log: SortedMap[int, Change] = SortedMap()
         self._unique: dict[str, SortedMap[str, str]] = {}
         self._texts: dict[str, TextPostings] = {}
-        self._vectors: SortedMap[int, str | None] = SortedMap()
+        self._vectors: SortedMap[int, str] = SortedMap()
         self.vectors_from = self.vectors_through = 0
 
     def fork(self) -> MemorySpace:
@@ -115,7 +115,7 @@ class MemorySpace(Space):
         self._rows, self._expiring = SortedMap(), SortedMap()
         self._unique = {index: SortedMap() for index in self._unique}
         self._texts = {index: TextPostings(held.index) for index, held in self._texts.items()}
-        self.log_no_vectors()
+        self.renew_vector_log()
 
     # -- indexes ---------------------------------------------------------------------------------------------------
 
@@ -170,14 +170,14 @@ class MemorySpace(Space):
 
     # -- the log of vectors ----------------------------------------------------------------------------------------
 
-    def put_vector_change(self, seq: int, key: str | None) -> None:
+    def put_vector_change(self, seq: int, key: str) -> None:
         self._vectors.put(seq, key)
 
     def forget_vector_changes(self, low: int, high: int) -> None:
         for seq, _ in list(self._vectors.items(low, high)):
             self._vectors.pop(seq)
 
-    def vector_changes(self, after: int) -> Iterator[tuple[int, str | None]]:
+    def vector_changes(self, after: int) -> Iterator[tuple[int, str]]:
         return self._vectors.items(after + 1)
 
     # -- the change log --------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ key                                          row
 ``i`` namespace NUL index(4) values key      the key again; values as in :mod:`.index_keys`
 ``t`` namespace NUL index(4) term NUL key    a posting of a text index: tf(8, a double) length(4)
 ``s`` namespace NUL index(4)                 its statistics: entries(8) length(8)
-``v`` namespace NUL seq(8)                   the key whose vector changed; nothing: all vectors are gone
+``v`` namespace NUL seq(8)                   the key whose vector changed
 ``k`` namespace NUL index(4)                 codes of a vector index: the seq(8) that they cover, parts(4) crc(4)
 ``k`` namespace NUL index(4) seq(8) part(4)  a part of codes, or of codes whose saving was interrupted
 ``l`` namespace NUL seq(8)                   a change: operation(1) version(8) at(8) key

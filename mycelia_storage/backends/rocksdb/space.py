@@ -186,7 +186,7 @@ class RocksDBSpace(Space):
         for kind in "exitsk":
             self.view.wipe(layout.prefix(kind, self.name))
         self._stored = 0
-        self.log_no_vectors()
+        self.renew_vector_log()
 
     def _expiry_key(self, expires_at: int, key: bytes) -> bytes:
         return layout.prefix("x", self.name) + layout.NUMBER.pack(expires_at) + key
@@ -282,8 +282,8 @@ class RocksDBSpace(Space):
 
     # -- the log of vectors ----------------------------------------------------------------------------------------
 
-    def put_vector_change(self, seq: int, key: str | None) -> None:
-        self.view.put(layout.prefix("v", self.name) + layout.NUMBER.pack(seq), (key or "").encode())
+    def put_vector_change(self, seq: int, key: str) -> None:
+        self.view.put(layout.prefix("v", self.name) + layout.NUMBER.pack(seq), key.encode())
 
     def forget_vector_changes(self, low: int, high: int) -> None:
         prefix = layout.prefix("v", self.name)
@@ -293,10 +293,10 @@ class RocksDBSpace(Space):
         for seq in range(low, high):
             self.view.delete(prefix + layout.NUMBER.pack(seq))
 
-    def vector_changes(self, after: int) -> Iterator[tuple[int, str | None]]:
+    def vector_changes(self, after: int) -> Iterator[tuple[int, str]]:
         prefix = layout.prefix("v", self.name)
         for full, key in self.view.items(prefix + layout.NUMBER.pack(after + 1), layout.after(prefix)):
-            yield layout.NUMBER.unpack_from(full, len(prefix))[0], key.decode() or None
+            yield layout.NUMBER.unpack_from(full, len(prefix))[0], key.decode()
 
     def codes_prefix(self, name: str) -> bytes:
         """What the keys of the codes of a vector index begin with."""

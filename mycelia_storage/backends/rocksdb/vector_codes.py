@@ -128,7 +128,7 @@ def _problem_of(space: RocksDBSpace, name: str) -> str | None:
     if covered is None:
         return "are damaged"
     changed = vectors_changed(space, seq)
-    if changed is None or changed.cleared:
+    if changed is None:
         return None
     later, now = set(changed.ids), now_ms()
     for key, row in space.rows():
