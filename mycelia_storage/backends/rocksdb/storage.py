@@ -142,7 +142,8 @@ class RocksDBStorageBackend(SingleCalls):
 
     def _sweep(self, timeout: float) -> None:
         super()._sweep(timeout)
-        vector_codes.save_due(self, timeout)
+        # Each part waits for its turn, among writers who come without a pause.
+        vector_codes.save_due(self, self.settings.busy_timeout / 1000)
 
     def close(self) -> None:
         if not (self.is_closed or self.settings.read_only):

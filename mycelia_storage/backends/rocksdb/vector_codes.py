@@ -84,7 +84,9 @@ class _Codes(NamedTuple):
 
 
 def save_due(storage: RocksDBStorageBackend, timeout: float) -> None:
-    """Save the codes that have changed enough since they were. ``timeout``: seconds to wait for other writers.
+    """Save the codes of indexes searched by this process, if they have changed enough since they were.
+
+    ``timeout``: seconds to wait for other writers, at each part.
 
     Raises StorageBusy, StorageFull, StorageError.
     """
@@ -95,6 +97,7 @@ def save_due(storage: RocksDBStorageBackend, timeout: float) -> None:
         assert isinstance(source.space, RocksDBSpace)
         saved = source.space.saved_through(source.name)
         with index.lock:
+            index.meet(source, source.position().seq)
             if not isinstance(index.vectors, ScanCodes):
                 continue
             seq, linked = index.seq, 0 if index.graph is None else index.graph.count
