@@ -227,6 +227,26 @@ def test_settings_say_how_it_is_searched() -> None:
         assert_as_defined(storage, random)
 
 
+def test_a_graph_is_built_where_one_is_declared(storage: StateStorage) -> None:
+    random = Random(SEED)
+    object.__setattr__(storage.settings, "vectors_linked", 100)
+    storage.create_index("v", VectorIndex(DIMENSIONS, index="hnsw", ef=20))
+    storage.set_many(vectors(random, 400), namespace="v")
+
+    def method() -> str:
+        return str(storage.search_vectors(vector(random), namespace="v", limit=3).plan["method"])
+
+    assert method() == "scan"
+    eventually(lambda: method() == "hnsw")
+    key, value = "later", vector(random)
+    storage.set(key, value, namespace="v")
+    assert storage.search_vectors(value, namespace="v", limit=3)[0].key == key
+    storage.delete(key, namespace="v")
+    assert key not in {hit.key for hit in storage.search_vectors(value, namespace="v", limit=3)}
+    storage.optimize()
+    assert storage.check().problems == []
+
+
 def test_check_finds_a_log_in_memory_that_disagrees() -> None:
     with MemoryStorageBackend() as storage:
         storage.create_index("v", INDEX)

@@ -19,7 +19,7 @@ def write_vectors(talk: Talk, options: dict[str, Any], seed: int, writer: str, f
     """Write a story of vectors until killed, with sweeps that save codes every few milliseconds."""
     vector_codes._PART_BYTES, vector_codes._LEAST_CHANGES = 100, 5  # type: ignore[misc]
 
-    def save(storage: RocksDBStorageBackend, timeout: float) -> None:
+    def save(storage: RocksDBStorageBackend, _timeout: float) -> None:
         vector_codes.catch_up(storage)
         vector_codes.save_due(storage, 1)
 

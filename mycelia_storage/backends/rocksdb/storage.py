@@ -146,10 +146,12 @@ class RocksDBStorageBackend(SingleCalls):
         vector_codes.save_due(self, self.settings.busy_timeout / 1000)
 
     def close(self) -> None:
-        if not (self.is_closed or self.settings.read_only):
-            with suppress(StorageError):  # codes can be made again
-                vector_codes.save_due(self, 0)
-        super().close()
+        try:
+            if not (self.is_closed or self.settings.read_only):
+                with suppress(StorageError):  # codes can be made again
+                    vector_codes.save_due(self, 0)
+        finally:
+            super().close()
 
     def get_status(self) -> Status:
         status = super().get_status()
@@ -178,7 +180,8 @@ class RocksDBStorageBackend(SingleCalls):
 
     def optimize(self) -> None:
         self._refuse_inside_bound()
-        vector_codes.catch_up(self)
+        if not self.settings.read_only:
+            vector_codes.catch_up(self)
         super().optimize()
         self._db.compact()
 
