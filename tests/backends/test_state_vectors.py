@@ -377,9 +377,29 @@ def test_codes_of_a_log_that_has_gone_on_without_them_are_not_used(
             storage.set_many(vectors(random, 150, number), namespace="v")
     rebuilds.clear()
     with opened() as storage:
+        assert space_of(storage).saved_through(NAME) == 0
         assert_as_defined(storage, random)
         assert len(rebuilds) == 1
         assert storage.check().problems == []
+
+
+def test_codes_of_more_than_the_log_has_are_not_used(opened: Callable[[], RocksDBStorageBackend]) -> None:
+    """Whatever a crash undid, codes that know of it are not taken for the truth."""
+    random = Random(SEED)
+    with opened() as storage:
+        filled(storage, random)
+        storage.optimize()
+        space, raw = space_of(storage), storage._db.rdict
+        through = space.vectors_through - 5
+        for seq in range(through + 1, space.vectors_through + 1):
+            raw.delete(layout.prefix("v", "v") + layout.NUMBER.pack(seq))
+        counters = layout.COUNTS_WITH_VECTORS.pack(space.stored, 0, space.vectors_from, through)
+        raw.put(layout.COUNTERS + b"v", counters)
+    with opened() as storage:
+        storage.set_many(vectors(random, 3), namespace="v")
+        assert_as_defined(storage, random)
+        assert storage.check().problems == []
+        assert storage.search_vectors(storage.get("k0001", namespace="v"), namespace="v", limit=1)[0].key == "k0001"
 
 
 def test_whatever_ends_the_index_ends_its_codes(opened: Callable[[], RocksDBStorageBackend]) -> None:
