@@ -246,7 +246,11 @@ class SQLiteStorageBackend(VectorReads):
         found = self._nearest.get((number, declared))
         if found is None:
             self._upkeep.start()
-            settings = VectorSettings(self.settings.vectors_compared, rescored=self.settings.vectors_rescored)
+            settings = VectorSettings(
+                self.settings.vectors_compared,
+                linked_from=self.settings.vectors_linked,
+                rescored=self.settings.vectors_rescored,
+            )
             found = self._nearest.setdefault((number, declared), NearestIndex(declared, settings))
         return found
 
@@ -624,10 +628,11 @@ class SQLiteStorageBackend(VectorReads):
         care.backup(self, path, overwrite, progress)
 
     def optimize(self) -> None:
-        """Sweep what has expired, prune changes, refresh the planner's statistics and empty the WAL."""
+        """Sweep, prune changes, save codes of vectors, refresh the planner's statistics and empty the WAL."""
         if self.settings.read_only:
             return
         self._upkeep.sweep()
+        vector_codes.save_due(self, make=True)
         if not self._lock.try_acquire():
             self._wait_for_lock()
         try:
