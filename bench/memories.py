@@ -190,7 +190,11 @@ def table(written: dict[str, Any]) -> str:
     for step in next(iter(backends.values())):
         cells = [_times(found[step]) for found in backends.values()]
         lines.append(f"| {step} | {' | '.join(cells)} |")
-    lines += ["", "| text search, ms p50 / p99 | ours | raw FTS5 | ratio by CPU | by the clock |", "|---|" + "---:|" * 4]
+    lines += [
+        "",
+        "| text search, ms p50 / p99 | ours | raw FTS5 | ratio by CPU | by the clock |",
+        "|---|" + "---:|" * 4,
+    ]
     for size, found in written["backends"]["sqlite"]["text"].items():
         both = [
             f"{_figure(found[f'{who}_wall_p50_ms'])} / {_figure(found[f'{who}_wall_p99_ms'])}"

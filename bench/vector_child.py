@@ -171,7 +171,9 @@ class Server:
 
 def _memory() -> dict[str, int]:
     lines = Path("/proc/self/status").read_text().splitlines()
-    kilobytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if " kB" in rest}
+    kilobytes = {
+        name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if " kB" in rest
+    }
     return {"rss": 1024 * kilobytes["VmRSS"], "anonymous": 1024 * kilobytes["RssAnon"]}
 
 

@@ -14,7 +14,7 @@ def table(found: Mapping[str, Any], of: str = "ours") -> str:
     """One line a store. Bold: better than ours; for a search only where recall is at least as high as ours."""
     ours = found["stores"].get(of, {})
     lines = [
-        "| store | build s | add µs | search ms p50 / p99 | recall | 50 % ms | 5 % ms | 0.5 % ms | first result ms | MB |",
+        "| store | build s | add µs | search ms p50 / p99 | recall | 50 % ms | 5 % ms | 0.5 % ms | first ms | MB |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     left_out = []

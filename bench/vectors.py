@@ -115,9 +115,9 @@ class Run:
     def alive(self) -> list[Measured]:
         return [store for store in self.stores if store.failed is None]
 
-    def guarded(self, store: Measured, step: Callable[[Measured], None]) -> None:
+    def guarded(self, store: Measured, step: Callable[..., None], *arguments: Any) -> None:
         try:
-            step(store)
+            step(store, *arguments)
         except ChildFailed as error:
             store.fail(str(error))
 
@@ -151,7 +151,7 @@ class Run:
         """Slices of the queries by each store in turn, until its time for this filter is used up."""
         spent = dict.fromkeys((store.name for store in self.stores), 0.0)
         for store in self.alive():  # what a first search of this kind makes is not counted, but shown
-            self.guarded(store, lambda store: self.warm(store, filter))
+            self.guarded(store, self.warm, filter)
         for turn, part in enumerate(slices(self.asked)):
             stores = self.alive()
             shift = turn % len(stores) if stores else 0
@@ -159,7 +159,7 @@ class Run:
                 if spent[store.name] > self.seconds and len(store.walls[filter]) >= _LEAST_QUERIES:
                     continue
                 begun = time.perf_counter()
-                self.guarded(store, lambda store: self.answer(store, filter, part))
+                self.guarded(store, self.answer, filter, part)
                 spent[store.name] += time.perf_counter() - begun
 
     def warm(self, store: Measured, filter: str) -> None:
@@ -259,7 +259,13 @@ def say(text: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Run what the command line asks for; the data written."""
     options = _parser().parse_args(arguments)
-    written: dict[str, Any] = {"machine": machine() | {"load": os.getloadavg()}, "data": source_name(), "dimensions": 384, "k": K, "sizes": {}}
+    written: dict[str, Any] = {
+        "machine": machine() | {"load": os.getloadavg()},
+        "data": source_name(),
+        "dimensions": 384,
+        "k": K,
+        "sizes": {},
+    }
     packages = {"numpy"}
     for size in options.sizes:
         names = [name for name in options.rivals or _default(size) if _is_installed(name)]

@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Final
 
-from .rival import Unsupported as Unsupported, VectorRival as VectorRival
+from .rival import VectorRival as VectorRival
 
 _HOMES: Final = {
     "ours": "ours:Ours",

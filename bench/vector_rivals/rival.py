@@ -13,10 +13,6 @@ from typing import Any, ClassVar
 from ..vector_data import Chosen, Floats
 
 
-class Unsupported(Exception):
-    """The store cannot do this here; the reason is its message."""
-
-
 class VectorRival(ABC):
     """One open collection in ``folder``, made if missing. Vectors have length 1 and are compared by cosine."""
 

@@ -13,7 +13,8 @@ from ..vector_data import DIMENSIONS, Chosen, Floats, key_of, metadata_of
 from .rival import VectorRival
 
 _CREATE = f"""CREATE VIRTUAL TABLE IF NOT EXISTS vectors USING vec0(
-embedding float[{DIMENSIONS}] distance_metric=cosine, half integer, twentieth integer, twohundredth integer, +text text)"""
+embedding float[{DIMENSIONS}] distance_metric=cosine,
+half integer, twentieth integer, twohundredth integer, +text text)"""
 _INSERT = "INSERT INTO vectors (rowid, embedding, half, twentieth, twohundredth, text) VALUES (?, ?, ?, ?, ?, ?)"
 _SEARCH = "SELECT rowid, half, twentieth, twohundredth, text FROM vectors WHERE embedding MATCH ? AND k = ?"
 
