@@ -21,14 +21,14 @@ import numpy
 from .vector_data import FILTERS, K, number_of
 
 
-def compare(folder: Path, vectors: Path, asked: Path, count: int, seconds: float) -> dict[str, Any]:
-    """Microseconds and ratios by filter, on the database that ``ours`` has built in ``folder``."""
+def compare(folder: Path, vectors: Path, asked: Path, seconds: float) -> dict[str, Any]:
+    """Microseconds and ratios by filter, on the database of ``ours`` in ``folder``, which holds all ``vectors``."""
     from .vector_rivals.bare_faiss import FaissScan
     from .vector_rivals.ours import Ours
 
     queries = numpy.load(asked)
     bare = FaissScan(folder / "nothing")
-    bare.build(numpy.load(vectors, mmap_mode="r")[:count])
+    bare.build(numpy.load(vectors, mmap_mode="r"))
     bare.prepare()
     ours = Ours(folder)
     found: dict[str, Any] = {}
@@ -82,9 +82,9 @@ def _figures(times: dict[str, list[tuple[int, int]]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """``python -m bench.vector_floor FOLDER VECTORS QUERIES COUNT SECONDS``, run by :mod:`bench.vectors`."""
-    folder, vectors, asked, count, seconds = sys.argv[1:]
-    print(json.dumps(compare(Path(folder), Path(vectors), Path(asked), int(count), float(seconds))))
+    """``python -m bench.vector_floor FOLDER VECTORS QUERIES SECONDS``, run by :mod:`bench.vectors`."""
+    folder, vectors, asked, seconds = sys.argv[1:]
+    print(json.dumps(compare(Path(folder), Path(vectors), Path(asked), float(seconds))))
 
 
 if __name__ == "__main__":

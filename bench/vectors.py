@@ -232,7 +232,7 @@ class Run:
         """Ours against bare faiss, in a process of its own."""
         if missing("faiss-scan") or not any(store.name == OURS for store in self.alive()):
             return None
-        given = (self.folder / OURS, self.vectors, self.queries, self.count, 3 * self.seconds)
+        given = (self.folder / OURS, self.vectors, self.queries, 3 * self.seconds)
         command = [sys.executable, "-m", "bench.vector_floor", *map(str, given)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[1])
         if done.returncode:
