@@ -38,7 +38,7 @@ LARGE_RIVALS: Final = ("ours", "lancedb", "sqlite-vec", "faiss-flat", "faiss-sca
 LIMITS: Final = {
     "qdrant": (20_000, "its local mode is meant for up to 20,000 vectors"),
     "langgraph-memory": (20_000, "it takes seconds for a search"),
-    "ours-memory": (200_000, "it compares every vector"),
+    "ours-memory": (20_000, "it compares every vector, in Python"),
 }
 
 _SLICE: Final = 10
