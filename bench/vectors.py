@@ -211,7 +211,7 @@ class Run:
         if store.failed is not None:
             return {"left_out": store.failed}
         ours = next((other for other in self.stores if other.name == OURS and other.failed is None), None)
-        searched = {}
+        searched: dict[str, dict[str, Any]] = {}
         for filter in FILTER_NAMES:
             walls = store.walls[filter]
             searched[filter] = {
