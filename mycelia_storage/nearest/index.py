@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from ..errors import StorageError
+from ..filters import split_key_prefix
 from ..indexes import VectorIndex
 from ..similarity import to_matrix
 from .columns import Columns
@@ -398,6 +399,11 @@ class NearestIndex:
         return mask
 
     def _matching(self, source: VectorSource, condition: Filter) -> Mask:
+        # The database has a range of keys in order; a column would have to look at every key there is.
+        by_key, rest = split_key_prefix(condition)
+        if by_key is not None:
+            within = self.positions(source.matching(by_key))
+            return within if rest is None else within & self._matching(source, rest)
         missing = self._columns.missing(condition)
         if missing and source.committed and source.position().seq == self.seq:
             fields = dict(source.fields(None))

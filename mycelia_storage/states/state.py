@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 
 from ..contract import Change, ChangePage, Entry, NamespaceInfo
 from ..errors import CursorExpired
-from ..filters import Filter, Sort, match
+from ..filters import Comparison, Filter, Sort, key_prefix_of, match
 from ..indexes import FieldIndex, Index, VectorIndex
+from ..patterns import prefix_end
 from ..values import Stored, decode_metadata, decode_value
 
 #: Rows that a log of vectors keeps at least: so many, and a share of all vectors.
@@ -312,12 +313,15 @@ class State(ABC):
 
     def select(self, namespace: str, condition: Filter | None, order: Sort) -> Iterator[Entry]:
         """The live entries that meet the condition, in that order, or else of their keys."""
-        entries = self.live_entries(namespace)
+        prefix = key_prefix_of(condition)
+        entries = self.live_entries(namespace, *((prefix, prefix_end(prefix)) if prefix else (None, None)))
         found = entries if condition is None else (entry for entry in entries if match(condition, entry))
         return iter(order.sorted(found)) if order else found
 
     def count(self, namespace: str, condition: Filter | None) -> int:
         """How many live entries meet the condition."""
+        if isinstance(condition, Comparison) and (prefix := key_prefix_of(condition)):
+            return sum(1 for _ in self.live_keys(namespace, prefix, prefix_end(prefix)))
         if condition is not None:
             return sum(1 for _ in self.select(namespace, condition, Sort()))
         space = self.space(namespace)
