@@ -262,6 +262,10 @@ class NearestIndex:
             self._refit_at = len(self.ids) * 11 // 10
         return due
 
+    def is_too_large(self, total: int) -> bool:
+        """Whether so many vectors are better read at each search, as no codes can stand for them."""
+        return load_faiss() is None and total * self.declared.dimensions > self.settings.largest_resident
+
     def _wants_codes(self, count: int) -> bool:
         return count * self.declared.dimensions > self.settings.resident_size and load_faiss() is not None
 
