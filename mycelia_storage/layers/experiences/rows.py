@@ -36,11 +36,7 @@ def put_collective(turn: Turn, collective: Collective, *, new: bool) -> None:
 def drop_collective(turn: Turn, id: str) -> None:
     """Remove a collective and everything in it, without log rows."""
     layout = turn.layout
-    relations: list[Relation] = []
-    for page in _pages([second_part(entry.key) for entry in turn.rows(layout.edges(id))]):
-        held = turn.tx.get_many(page, namespace=layout.relations)
-        relations += [Relation.from_json(relation, row) for relation, row in held.items()]
-    for relation in relations:
+    for relation in relations_in(turn, id):
         _remove_edges(turn, relation)
     for entry in turn.rows(layout.ages(id)):
         turn.remove(layout.experiences, second_part(entry.key))
@@ -115,10 +111,9 @@ def _clear_experience(turn: Turn, old: Experience, new: Experience) -> None:
         turn.remove(layout.zeros(c) if is_zero(old.vector) else layout.vectors(c), old.id)
 
 
-def drop_experience(turn: Turn, experience: Experience, died: str | None = None) -> int:
-    """Remove an experience and the relations that touch it, all with log row and tombstone; how many relations."""
-    relations = relations_of(turn, experience.id)
-    for relation in relations:
+def drop_experience(turn: Turn, experience: Experience, died: str | None = None, *, alone: bool = False) -> None:
+    """Remove an experience and the relations that touch it, all with log row and tombstone. ``alone``: it has none."""
+    for relation in [] if alone else relations_of(turn, experience.id):
         drop_relation(turn, relation, experience.collective_id, echo=True)
     layout, c = turn.layout, experience.collective_id
     turn.remove(layout.experiences, experience.id)
@@ -127,7 +122,6 @@ def drop_experience(turn: Turn, experience: Experience, died: str | None = None)
     turn.remove(layout.types(c), join_key(experience.experience_type.tag, experience.id))
     turn.bury(Entity.EXPERIENCE, experience.id, c, died)
     turn.log(Entity.EXPERIENCE, experience.id, c, Event.DELETED, was=facets(experience))
-    return len(relations)
 
 
 def read_experience(storage: StorageBackend, layout: Layout, id: str) -> Experience | None:
@@ -225,6 +219,15 @@ def relations_of(turn: Turn, experience: str) -> list[Relation]:
     entries = [*turn.rows(turn.layout.edges_out, prefix), *turn.rows(turn.layout.edges_in, prefix)]
     found = (find_relation(turn, id) for id in dict.fromkeys(second_part(entry.key) for entry in entries))
     return [relation for relation in found if relation is not None]
+
+
+def relations_in(turn: Turn, collective: str) -> list[Relation]:
+    """Every relation of a collective."""
+    found: list[Relation] = []
+    for page in _pages([second_part(entry.key) for entry in turn.rows(turn.layout.edges(collective))]):
+        held = turn.tx.get_many(page, namespace=turn.layout.relations)
+        found += [Relation.from_json(id, row) for id, row in held.items()]
+    return found
 
 
 # -- insights --------------------------------------------------------------------------------------------------------
