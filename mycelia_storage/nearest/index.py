@@ -397,7 +397,8 @@ class NearestIndex:
             within = self.positions(source.matching(by_key))
             return within if rest is None else within & self._matching(source, rest)
         missing = self._columns.missing(condition)
-        if missing and source.committed and source.position().seq == self.seq:
+        current = source.committed and source.position().seq == self.seq
+        if missing and current and self._columns.can_hold(missing):
             fields = dict(source.fields(None))
             alive = self._alive
             rows = [fields.get(id) if alive[at] else None for at, id in enumerate(self.ids)]
