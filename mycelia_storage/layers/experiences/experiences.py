@@ -324,5 +324,5 @@ class Experiences(Collectives):
                 found = (Experience.from_json(each, row, b"") for each, row in rows.items())
                 warmth = ((settings.energy(e, moment), age_key(e), e) for e in found if not e.archived)
                 cold = sorted([*cold, *(each for each in warmth if each[0] < bound)], key=lambda each: each[:2])[:limit]
-            vectors = vectors_of(tx, self.layout, {e.id: {"collective": id} for _, _, e in cold})
+            vectors = vectors_of(tx, self.layout, {e.id: {"collective": id, "archived": False} for _, _, e in cold})
         return [(replace(e, vector=vectors.get(e.id, b"")), warmth) for warmth, _, e in cold]
