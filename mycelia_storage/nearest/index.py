@@ -103,6 +103,8 @@ class NearestIndex:
         self.settings = settings
         self.lock = threading.RLock()
         self.saved_seq = self.saved_links = 0
+        #: Whether codes that were saved are of no use any more, however few changes they lack.
+        self.saved_in_vain = False
         self._refit_at = 0
         self._builder: threading.Thread | None = None
         self._reset()
@@ -161,8 +163,8 @@ class NearestIndex:
 
     def _load(self, source: VectorSource) -> None:
         saved = source.load_codes(self.seq)
-        if saved is not None:
-            self.load(*saved)
+        if saved is not None and not self.load(*saved):
+            self.saved_in_vain = True
 
     def load(self, seq: int, data: bytes) -> bool:
         """Begin anew with what :meth:`to_bytes` gave at ``seq``; False if it cannot be read, and nothing is changed."""
@@ -230,6 +232,7 @@ class NearestIndex:
         if not rows:
             return
         codes = ScanCodes.fitted(self.declared, self._matrix(rows))
+        self.saved_in_vain = True
         seq, recent, recent_from = self.seq, self._recent, self._recent_from
         self._reset()
         self.vectors = codes

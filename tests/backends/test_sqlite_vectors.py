@@ -123,6 +123,11 @@ def test_codes_that_were_damaged_are_made_anew(reopen: Open, path: str) -> None:
         database.execute("UPDATE storage_vector_codes SET data = zeroblob(length(data))")
     with closing(reopen()) as storage:
         assert recall(storage) >= 0.95
+    with closing(apsw.Connection(path)) as database:
+        assert any(database.execute("SELECT data FROM storage_vector_codes WHERE part = 0").get)
+    with closing(reopen()) as storage, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nearest_index.NearestIndex, "_rebuild", None)  # not to be called
+        assert recall(storage) >= 0.95
 
 
 def test_check_finds_what_codes_and_log_say_wrongly(reopen: Open, path: str) -> None:

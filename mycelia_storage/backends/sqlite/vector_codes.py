@@ -35,7 +35,7 @@ _SAVED: Final = "SELECT coalesce(max(seq), 0) FROM storage_vector_codes WHERE in
 _ADD: Final = """INSERT INTO storage_vector_codes (index_number, seq, part, data)
 SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM storage_vector_log WHERE index_number = ?1)
 ON CONFLICT (index_number, seq, part) DO UPDATE SET data = excluded.data"""
-_FORGET_OTHERS: Final = "DELETE FROM storage_vector_codes WHERE index_number = ?1 AND seq <> ?2"
+_FORGET_OTHERS: Final = "DELETE FROM storage_vector_codes WHERE index_number = ?1 AND (seq <> ?2 OR part >= ?3)"
 _FORGET_LOG: Final = """DELETE FROM storage_vector_log WHERE index_number = ?1 AND seq < ?2
 AND seq < (SELECT max(seq) FROM storage_vector_log WHERE index_number = ?1)"""
 _NAMESPACES: Final = "SELECT name FROM storage_namespaces WHERE track_changes & 2 ORDER BY name"
@@ -53,11 +53,12 @@ def save_due(storage: SQLiteStorageBackend, *, make: bool = False) -> None:
             (saved,) = storage._rows(_SAVED, (number,))[0]
             index.saved_seq = max(index.saved_seq, saved)
             least = max(_LEAST_CHANGES, index.count // _SHARE)
-            if seq - index.saved_seq < least and linked - index.saved_links < least and index.saved_seq:
+            wanted = index.saved_in_vain or not index.saved_seq
+            if seq - index.saved_seq < least and linked - index.saved_links < least and not wanted:
                 continue
             data = index.to_bytes()
         _save(storage, number, seq, data)
-        index.saved_seq, index.saved_links = seq, linked
+        index.saved_seq, index.saved_links, index.saved_in_vain = seq, linked, False
 
 
 def _make_all(storage: SQLiteStorageBackend) -> None:
@@ -105,7 +106,7 @@ def _save(storage: SQLiteStorageBackend, number: int, seq: int, data: bytes) -> 
         storage._write(lambda writer, row=row: writer.rows(_ADD, row))  # type: ignore[misc]
 
     def forget(writer: EntryWriter) -> None:
-        writer.rows(_FORGET_OTHERS, (number, seq))
+        writer.rows(_FORGET_OTHERS, (number, seq, len(parts)))
         writer.rows(_FORGET_LOG, (number, seq - _KEPT))
 
     storage._write(forget)
