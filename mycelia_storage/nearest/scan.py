@@ -310,6 +310,7 @@ def _layout() -> int:
     import numpy
 
     codes, lists = _empty_codes(8)
-    codes.add(numpy.array(codebook.POINTS, dtype=numpy.float32).ravel()[:32].repeat(9).reshape(36, 8))
+    with _one_thread(load_faiss()):
+        codes.add(numpy.array(codebook.POINTS, dtype=numpy.float32).ravel()[:32].repeat(9).reshape(36, 8))
     packed = load_faiss().rev_swig_ptr(lists.get_codes(0), 2 * lists.block_size)
     return zlib.crc32(packed.tobytes()) & 0xFFFF

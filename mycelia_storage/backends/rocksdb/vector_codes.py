@@ -102,11 +102,12 @@ def save_due(storage: RocksDBStorageBackend, timeout: float) -> None:
                 continue
             seq, linked = index.seq, 0 if index.graph is None else index.graph.count
             least = max(_LEAST_CHANGES, index.count // _SHARE)
-            if saved and seq - saved < least and linked - index.saved_links < least:
+            wanted = index.saved_in_vain or not saved
+            if seq - saved < least and linked - index.saved_links < least and not wanted:
                 continue
             data = index.to_bytes()
         _Codes(storage, namespace, source.name, declared, seq, timeout).save(data)
-        index.saved_links = linked
+        index.saved_links, index.saved_in_vain = linked, False
 
 
 def codes_problems(space: RocksDBSpace) -> Iterator[str]:
