@@ -28,6 +28,7 @@ from .errors import (
     IndexNotFound,
     InvalidInput,
     KeyExists,
+    SqlUnavailable,
     StorageBusy,
     StorageError,
     TransactionError,
@@ -39,6 +40,7 @@ from .indexes import Index, TextIndex, VectorIndex
 from .names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from .patterns import compile_pattern, literal_prefix
 from .similarity import VectorInput, best, scores, to_matrix, to_vector
+from .sql_views import SqlRows, SqlView
 from .text import occurrences, query_terms, rank
 
 R = TypeVar("R")
@@ -591,6 +593,26 @@ class StorageBackend(ABC):
         hits = (SearchHit(key, score, held[key]) for key, score in best(scored.items(), limit))
         return SearchHits(hits, method="exact", vectors=seen)
 
+    # -- SQL -------------------------------------------------------------------------------------------------------
+
+    def query_sql(
+        self,
+        sql: str,
+        parameters: Sequence[Any] = (),
+        *,
+        views: Mapping[str, SqlView],
+        limit: int = 1_000,
+        timeout: float = 5.0,
+    ) -> SqlRows:
+        """Answer one SELECT over ``views``, which are all that it sees (:mod:`mycelia_storage.sql_views`).
+
+        Each ``?`` is bound to the next parameter. At most ``limit`` rows come back, within ``timeout`` seconds. It reads
+        a committed state, and can write nothing, reach no other table, setting or file, and call only functions that
+        compute. The language is the backend's. Raises SqlRefused, SqlTimeout, TransactionError in a transaction, and
+        SqlUnavailable where there is no SQL.
+        """
+        raise SqlUnavailable(f"the {self.backend_name} backend has no SQL")
+
     # -- changes ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -714,6 +736,17 @@ class Transaction(StorageBackend):
 
     def optimize(self) -> None:
         raise TransactionError("optimize belongs to the storage, not to a transaction")
+
+    def query_sql(
+        self,
+        sql: str,
+        parameters: Sequence[Any] = (),
+        *,
+        views: Mapping[str, SqlView],
+        limit: int = 1_000,
+        timeout: float = 5.0,
+    ) -> SqlRows:
+        raise TransactionError("query_sql belongs to the storage, not to a transaction")
 
     def close(self) -> None:
         raise TransactionError("end a transaction with commit() or rollback()")
@@ -899,6 +932,8 @@ __all__ = [
     "SearchHit",
     "SearchHits",
     "Sort",
+    "SqlRows",
+    "SqlView",
     "Status",
     "StorageBackend",
     "Transaction",
