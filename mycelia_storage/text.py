@@ -38,9 +38,12 @@ LONGEST_WORD: Final = 64
 #: Most terms of a query that are looked up.
 MOST_TERMS: Final = 64
 
-# Ideographs, kana and bopomofo; the marks are those of the scripts of South and South-East Asia, Hebrew and Arabic,
-# which Python does not count among the characters of a word.
-_SINGLE: Final = "\u3041-\u3096\u30a1-\u30fa\u3105-\u312f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+# Ideographs, kana with their marks of length and repetition, and bopomofo. The marks below are those of the scripts of
+# South and South-East Asia, Hebrew and Arabic, which Python does not count among the characters of a word.
+_SINGLE: Final = (
+    "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3105-\u312f\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003ffff"
+)
 _MARKS: Final = (
     "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0903\u093a-\u094f"
     "\u0951-\u0957\u0962\u0963\u0981-\u0983\u09bc\u09be-\u09cd\u09d7\u0a01-\u0a03\u0a3c-\u0a4d\u0a70\u0a71\u0a81-\u0a83"
@@ -49,6 +52,7 @@ _MARKS: Final = (
     "\u0eb4-\u0ebc\u0ec8-\u0ece\u0f71-\u0f84\u102b-\u103e\u1056-\u1059\u17b4-\u17d3"
 )
 _WORD: Final = re.compile(f"[{_SINGLE}]|(?:(?![{_SINGLE}])[^\\W_]|[{_MARKS}])+")
+_ASCII_WORD: Final = re.compile("[0-9a-z]+")
 _ACCENTS: Final = re.compile("[\u0300-\u036f]")
 
 ENGLISH_STOP_WORDS: Final = frozenset(
@@ -72,11 +76,11 @@ class Occurrences(NamedTuple):
 def words(text: str) -> list[str]:
     """The words of a text, folded, in order."""
     if text.isascii():
-        folded = text.lower()
+        found = _ASCII_WORD.findall(text.lower())
     else:
         folded = _ACCENTS.sub("", unicodedata.normalize("NFKD", text)).casefold()
-        folded = unicodedata.normalize("NFC", folded)
-    return [word[:LONGEST_WORD] for word in _WORD.findall(folded)]
+        found = _WORD.findall(unicodedata.normalize("NFC", folded))
+    return [word[:LONGEST_WORD] for word in found]
 
 
 def terms(text: str, language: str | None) -> list[str]:

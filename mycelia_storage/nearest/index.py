@@ -13,9 +13,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ..errors import StorageError
 from ..indexes import VectorIndex
 from ..similarity import to_matrix
 from .columns import Columns
+from .hnsw import Graph
 from .resident import Resident
 from .scan import ScanCodes, load_faiss
 from .source import FieldRow, VectorSource
@@ -38,7 +40,10 @@ _MOST_DIFFERENT: Final = 5_000
 
 _ADDED_AT_ONCE: Final = 8_000
 
-_IDS: Final = struct.Struct("<4sQ")
+#: Vectors added to a graph at a time while others wait for it.
+_LINKED_AT_ONCE: Final = 32
+
+_IDS: Final = struct.Struct("<4sQQ")
 _MAGIC: Final = b"MyNI"
 
 
@@ -47,6 +52,8 @@ class VectorSettings(NamedTuple):
 
     resident_size: int = 768_000
     """Up to so many numbers (2,000 vectors of 384) are kept in memory as they are and compared exactly."""
+    linked_from: int = 10_000
+    """Vectors from which an index declared with ``index="hnsw"`` gets its graph."""
     largest_resident: int = 128_000_000
     """The same where faiss is not installed; more are read from the database at each search."""
     rescored: int = 100
@@ -69,8 +76,9 @@ class NearestIndex:
         self.declared = declared
         self.settings = settings
         self.lock = threading.RLock()
-        self.saved_seq = 0
+        self.saved_seq = self.saved_links = 0
         self._refit_at = 0
+        self._builder: threading.Thread | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -79,6 +87,7 @@ class NearestIndex:
         self.seq = -1
         self.ids: list[Any] = []
         self.vectors: Resident | ScanCodes = Resident(self.declared)
+        self.graph: Graph | None = None
         self._position: dict[Any, int] = {}
         self._alive: NDArray[numpy.bool_] = numpy.zeros(64, dtype=bool)
         self._columns = Columns()
@@ -126,20 +135,22 @@ class NearestIndex:
 
     def _load(self, source: VectorSource) -> None:
         saved = source.load_codes(self.seq)
-        if saved is None or load_faiss() is None:
-            return
-        seq, data = saved
-        if len(data) < _IDS.size:
-            return
-        magic, count = _IDS.unpack_from(data)
+        if saved is not None:
+            self.load(*saved)
+
+    def load(self, seq: int, data: bytes) -> bool:
+        """Begin anew with what :meth:`to_bytes` gave at ``seq``; False if it cannot be read, and nothing is changed."""
+        if load_faiss() is None or len(data) < _IDS.size:
+            return False
+        magic, count, codes_size = _IDS.unpack_from(data)
         end = _IDS.size + 9 * count
         if magic != _MAGIC or len(data) < end:
-            return
+            return False
         import numpy
 
-        codes = ScanCodes.from_bytes(self.declared, data[end:])
+        codes = ScanCodes.from_bytes(self.declared, data[end : end + codes_size])
         if codes is None or codes.count != count:
-            return
+            return False
         self._reset()
         ids = numpy.frombuffer(data, dtype="<i8", count=count, offset=_IDS.size)
         self.ids = ids.tolist()
@@ -149,7 +160,10 @@ class NearestIndex:
         else:
             self._position = {self.ids[at]: at for at in numpy.flatnonzero(self._alive).tolist()}
         self.vectors = codes
+        self.graph = Graph.from_bytes(self.declared, codes, data[end + codes_size :])
+        self.saved_links = 0 if self.graph is None else self.graph.count
         self.seq = self.saved_seq = self._recent_from = seq
+        return True
 
     def to_bytes(self) -> bytes:
         """The codes with the entries that they stand for; ids are whole numbers."""
@@ -158,7 +172,9 @@ class NearestIndex:
         assert isinstance(self.vectors, ScanCodes)
         ids = numpy.array(self.ids, dtype="<i8").tobytes()
         alive = self._alive[: len(self.ids)].astype(numpy.uint8).tobytes()
-        return b"".join((_IDS.pack(_MAGIC, len(self.ids)), ids, alive, self.vectors.to_bytes()))
+        codes = self.vectors.to_bytes()
+        graph = b"" if self.graph is None else self.graph.to_bytes()
+        return b"".join((_IDS.pack(_MAGIC, len(self.ids), len(codes)), ids, alive, codes, graph))
 
     def _is_overgrown(self, more: int) -> bool:
         """Whether most positions would stand for nothing."""
@@ -235,7 +251,10 @@ class NearestIndex:
             larger[:start] = self._alive[:start]
             self._alive = larger
         self._alive[start:end] = True
-        self.vectors.add(self._matrix(page))
+        matrix = self._matrix(page)
+        self.vectors.add(matrix)
+        if self.graph is not None and self.graph.count == start and len(page) <= _LINKED_AT_ONCE:
+            self.graph.add(matrix)
         for at, (id, _) in enumerate(page, start):
             self.ids.append(id)
             self._position[id] = at
@@ -264,12 +283,65 @@ class NearestIndex:
                 self._recent_from = self._recent[0][0]
             self._recent.append((at, id))
 
+    # -- the graph -------------------------------------------------------------------------------------------------
+
+    def link(self, source: VectorSource) -> None:
+        """Have the graph built or extended by a thread of its own, if the index is declared with one and it is due."""
+        linked = 0 if self.graph is None else self.graph.count
+        due = len(self.ids) >= self.settings.linked_from and linked < len(self.ids) * 9 // 10
+        if self.declared.index == "hnsw" and due and isinstance(self.vectors, ScanCodes) and self._builder is None:
+            self._builder = threading.Thread(target=self._link, args=(source,), name="mycelia-hnsw", daemon=True)
+            self._builder.start()
+
+    def _link(self, source: VectorSource) -> None:
+        try:
+            with self.lock:
+                ids, codes, graph = self.ids, self.vectors, self.graph
+            assert isinstance(codes, ScanCodes)
+            attached = graph is not None
+            graph = graph or Graph(self.declared, codes)
+            while graph.count < len(ids):
+                part = ids[graph.count : graph.count + _LINKED_AT_ONCE]
+                with source.committed_view() as view:
+                    found = {} if view is None else dict(view.vectors(part))
+                # Those no longer there are dead positions: anything may stand for them.
+                blank = next(iter(found.values()), None) or bytes(4 * self.declared.dimensions - 1) + b"\x3f"
+                matrix = self._matrix([(id, found.get(id, blank)) for id in part])
+                if not attached:
+                    graph.add(matrix)
+                with self.lock:
+                    if self.ids is not ids or view is None:
+                        return
+                    if attached and graph.count + len(part) <= len(ids):
+                        graph.add(matrix)
+            with self.lock:
+                if self.ids is ids:
+                    self.graph = graph
+        except StorageError:
+            pass  # closed meanwhile, or busy: a later search tries again
+        finally:
+            self._builder = None
+
     # -- positions -------------------------------------------------------------------------------------------------
 
     @property
     def count(self) -> int:
         """How many vectors it covers."""
         return len(self._position)
+
+    def ids_covered(self) -> Iterable[Any]:
+        """The entries that it covers."""
+        return self._position.keys()
+
+    def fits(self, id: Any, vector: bytes) -> bool:
+        """Whether what it holds of an entry is this vector, as far as codes can tell."""
+        import numpy
+
+        only = self.positions([id])
+        matrix = self._matrix([(id, vector)])
+        if isinstance(self.vectors, Resident):
+            return bool((self.vectors.rows(numpy.flatnonzero(only)) == matrix).all())
+        return self.vectors.holds(matrix, only)
 
     def positions(self, ids: Iterable[Any]) -> Mask:
         """A mask of those of ``ids`` that it covers."""

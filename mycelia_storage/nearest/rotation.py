@@ -26,7 +26,8 @@ def rotation(dimensions: int) -> Floats:
     for turn in range(_ROUNDS):
         noise = shake_256(f"mycelia rotation {dimensions} {turn}".encode()).digest(9 * dimensions)
         order = numpy.argsort(numpy.frombuffer(noise[: 8 * dimensions], dtype="<u8"), kind="stable")
-        signs = 1 - 2 * (numpy.frombuffer(noise[8 * dimensions :], dtype=numpy.uint8) & 1).astype(numpy.float32)
+        flips = numpy.frombuffer(noise[8 * dimensions :], dtype=numpy.uint8) & 1
+        signs = numpy.where(flips, numpy.float32(-1), numpy.float32(1))
         rows = rows[:, order] * signs
         rows[:, :block] = _hadamard(rows[:, :block])
     return rows
@@ -34,9 +35,12 @@ def rotation(dimensions: int) -> Floats:
 
 def _hadamard(rows: Floats) -> Floats:
     """The normalised Walsh-Hadamard transform of each row; the width is a power of two."""
+    import numpy
+
     width = rows.shape[1]
     high = 1 << (width.bit_length() // 2)
-    turned: Floats = _matrix(high) @ rows.reshape(len(rows), high, width // high) @ _matrix(width // high)
+    blocks = rows.reshape(len(rows), high, width // high)
+    turned: Floats = numpy.matmul(numpy.matmul(_matrix(high), blocks), _matrix(width // high))
     return turned.reshape(len(rows), width)
 
 
@@ -45,6 +49,8 @@ def _matrix(size: int) -> Floats:
 
     found: Floats = numpy.ones((1, 1), dtype=numpy.float32)
     while len(found) < size:
-        found = numpy.concatenate([numpy.concatenate([found, part]) for part in (found, -found)], axis=1)
+        above: Floats = numpy.concatenate((found, found), axis=1)
+        below: Floats = numpy.concatenate((found, -found), axis=1)
+        found = numpy.concatenate((above, below))
     found /= numpy.float32(size**0.5)
     return found

@@ -55,14 +55,14 @@ class ScanCodes:
         self._faiss = load_faiss()
         self._index = index
         self._mean = mean
-        self._width = len(mean)
+        self.width = len(mean)
         self._scale = scale
         self._largest = largest
-        self._rotation = rotation(self._width)
-        self._sum = numpy.zeros(self._width, dtype=numpy.float64)
+        self._rotation = rotation(self.width)
+        self._sum = numpy.zeros(self.width, dtype=numpy.float64)
         self._squares = 0.0
         self._outgrown = False
-        self._codes, self._lists = _empty_codes(self._width)
+        self._codes, self._lists = _empty_codes(self.width)
 
     @classmethod
     def fitted(cls, index: VectorIndex, sample: Floats) -> ScanCodes:
@@ -90,7 +90,7 @@ class ScanCodes:
             if self._index.metric == "dot" and float(_norms(part).max()) > self._largest * _LARGER:
                 self._outgrown = True
             with numpy.errstate(over="ignore", invalid="ignore"):
-                coded = self._turned(_points(self._index, part, self._largest))
+                coded: Floats = numpy.matmul(self.points(part), self._rotation)
             if not numpy.isfinite(coded).all():  # vectors far out of the range of the others
                 coded = numpy.nan_to_num(coded)
             self._sum += coded.sum(axis=0, dtype=numpy.float64)
@@ -102,8 +102,7 @@ class ScanCodes:
         """About the ``limit`` nearest positions, best first, with squared distances of about their points."""
         import numpy
 
-        with numpy.errstate(over="ignore", invalid="ignore"):
-            turned = self._turned(_query_point(self._index, query, self._width))
+        turned = self.query_point(query) @ self._rotation
         parameters = None
         if allowed is not None:
             bits = numpy.packbits(allowed, bitorder="little")
@@ -124,6 +123,32 @@ class ScanCodes:
         norm = float(_norms(query[None])[0])
         return 2 - scores * (2 / (self._largest * (norm or 1.0)))
 
+    def points(self, matrix: Floats) -> Floats:
+        """The points of vectors, centred and scaled, float32, shape (vectors, width)."""
+        import numpy
+
+        with numpy.errstate(over="ignore", invalid="ignore"):
+            centred: Floats = numpy.subtract(_points(self._index, matrix, self._largest), self._mean)
+            centred /= numpy.float32(self._scale)
+        return centred
+
+    def query_point(self, query: Floats) -> Floats:
+        """The point of a query, likewise, shape (1, width)."""
+        import numpy
+
+        with numpy.errstate(over="ignore", invalid="ignore"):
+            centred: Floats = numpy.subtract(_query_point(self._index, query, self.width), self._mean)
+            centred /= numpy.float32(self._scale)
+        return centred
+
+    def holds(self, matrix: Floats, only: Mask) -> bool:
+        """Whether the one position of the mask has the code of this vector, shape (1, dimensions)."""
+        twin = ScanCodes(self._index, self._mean, self._scale, self._largest)
+        twin.add(matrix)
+        _, wanted = twin.nearest(matrix[0], 1, None)
+        _, found = self.nearest(matrix[0], 1, only)
+        return len(found) == 1 and bool(abs(found[0] - wanted[0]) <= 1e-3 * abs(wanted[0]) + 1e-6)
+
     def has_drifted(self) -> bool:
         """Whether the vectors have another mean or spread, or larger norms, than those it was fitted to."""
         count = self.count
@@ -131,17 +156,9 @@ class ScanCodes:
             return True
         if not count:
             return False
-        moved = float(self._sum @ self._sum) ** 0.5 / count / self._width**0.5
-        spread = (self._squares / count / self._width) ** 0.5
+        moved = float(self._sum @ self._sum) ** 0.5 / count / self.width**0.5
+        spread = (self._squares / count / self.width) ** 0.5
         return moved > DRIFT or not 0.5 < spread < 2
-
-    def _turned(self, points: Floats) -> Floats:
-        """Points centred, rotated and scaled."""
-        import numpy
-
-        turned: Floats = numpy.matmul(points - self._mean, self._rotation)
-        turned /= numpy.float32(self._scale)
-        return turned
 
     # -- kept in the database --------------------------------------------------------------------------------------
 
@@ -159,7 +176,7 @@ class ScanCodes:
             _MAGIC,
             codebook.VERSION,
             _layout(),
-            self._width,
+            self.width,
             self.count,
             self._scale,
             self._largest,

@@ -62,6 +62,7 @@ def search(
         else:
             allowed = None if difference.all else index.allowed(source, condition, difference.ids)
             candidates = _Candidates(run, difference, allowed)
+            index.link(source)
     if candidates is None:
         return _exhaustive(run, position.total)
     return candidates.search(position.total)
@@ -77,6 +78,7 @@ class _Candidates:
         # Others may append to these meanwhile, or put new ones in their place; what they hold does not change.
         self._ids = run.nearest.ids
         self._vectors = run.nearest.vectors
+        self._graph = run.nearest.graph
         self._upto = 0 if difference.all else len(self._ids)
         self._count = self._upto if allowed is None else int(allowed.sum())
         self._others = _none(run)
@@ -84,7 +86,34 @@ class _Candidates:
     def search(self, total: int) -> SearchHits:
         """The hits, with a plan."""
         self._look_up()
-        return self._exact(total) if isinstance(self._vectors, Resident) else self._approximate(total)
+        if isinstance(self._vectors, Resident):
+            return self._exact(total)
+        return self._by_graph(total) or self._approximate(total)
+
+    def _by_graph(self, total: int) -> SearchHits | None:
+        """By the graph, and by codes where it does not reach; None where it is not the way."""
+        import numpy
+
+        run, graph, vectors = self._run, self._graph, self._vectors
+        wanted = max(run.nearest.declared.ef, 3 * run.limit)
+        if graph is None or run.condition is not None or 8 * wanted > self._count:
+            return None
+        assert isinstance(vectors, ScanCodes)
+        with run.nearest.lock:
+            near = [at for at in graph.nearest(run.query, wanted) if at < self._upto]
+            linked = graph.count
+            if linked < self._upto:
+                rest = numpy.zeros(vectors.count, dtype=bool)
+                rest[linked : self._upto] = True if self._allowed is None else self._allowed[linked:]
+                near += vectors.nearest(run.query, wanted, rest)[0].tolist()
+        if self._allowed is not None:
+            near = [at for at in near if self._allowed[at]]
+        scored = run.score(run.source.vectors([self._ids[at] for at in near]))
+        if len(scored.ids) < min(run.limit, self._count):
+            return None
+        hits = _hits(run, _joined(self._others, scored))
+        hits.plan = {"method": graph.method, "vectors": total, "allowed": self._count, "rescored": len(near)}
+        return hits
 
     def _look_up(self) -> None:
         """Score the entries that differ."""

@@ -22,7 +22,7 @@ from ..errors import (
     VersionConflict,
 )
 from ..field_paths import parse_path
-from ..indexes import FieldIndex, Index, VectorIndex
+from ..indexes import FieldIndex, Index, TextIndex, VectorIndex
 from ..names import DEFAULT_NAMESPACE, check_key, check_namespace
 from ..similarity import check_vector
 from ..values import Stored, decode_metadata, encode_metadata, encode_value
@@ -188,7 +188,7 @@ class Draft:
             return name
         space.add_index(name, index)
         for key, row in space.fork().rows():
-            if row.is_live(self._now):
+            if row.is_live(self._now) or isinstance(index, TextIndex):
                 entry = row.entry(namespace, key)
                 if isinstance(index, VectorIndex):
                     check_vector(row.value, index, namespace, key)

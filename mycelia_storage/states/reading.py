@@ -8,7 +8,19 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from ..contract import PAGE, ChangePage, CheckReport, Entry, NamespaceInfo, Status, StorageBackend, check_page
+from ..contract import (
+    PAGE,
+    ChangePage,
+    CheckReport,
+    Entry,
+    NamespaceInfo,
+    SearchHits,
+    Status,
+    StorageBackend,
+    check_limit,
+    check_page,
+    check_text,
+)
 from ..errors import InvalidInput, InvalidKey
 from ..filters import FilterInput, SortInput, parse_filter, parse_sort
 from ..indexes import Index
@@ -16,6 +28,7 @@ from ..names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ..patterns import check_pattern, compile_pattern, is_prefix_pattern, literal_prefix, prefix_end
 from ..values import decode_value
 from .state import State
+from .texts import search_text
 
 _CHANGES_A_PAGE = 1_000
 
@@ -114,6 +127,18 @@ class StateReads(StorageBackend):
     def count(self, *, namespace: Namespace = DEFAULT_NAMESPACE, filter: FilterInput | None = None) -> int:
         name, condition = check_namespace(namespace), parse_filter(filter)
         return self._state().count(name, condition)
+
+    def search_text(
+        self,
+        text: str,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        limit: int = 10,
+        filter: FilterInput | None = None,
+        index: str | None = None,
+    ) -> SearchHits:
+        name, condition, query = check_namespace(namespace), parse_filter(filter), check_text(text)
+        return search_text(self._state(), query, name, check_limit(limit), condition, index)
 
     def list_namespaces(self, *, prefix: Namespace | None = None) -> builtins.list[str]:
         if prefix is None:

@@ -116,6 +116,14 @@ class Space(ABC):
     def holder(self, name: str, entry: Entry) -> str | None:
         """Another key that holds the values of ``entry`` in that unique index."""
 
+    @abstractmethod
+    def text_statistics(self, name: str) -> tuple[int, int]:
+        """How many entries hold a term of that text index, and the sum of their lengths."""
+
+    @abstractmethod
+    def text_postings(self, name: str, term: str) -> Iterator[tuple[str, float, int]]:
+        """The entries that hold a term: key, tf, length, in order of key. The space must not change meanwhile."""
+
     # -- the change log --------------------------------------------------------------------------------------------
 
     @property

@@ -24,3 +24,19 @@ CREATE TABLE storage_vector_codes (
   data BLOB NOT NULL,
   UNIQUE (index_number, seq, part)
 );
+
+-- Text indexes: the statistics of each, and its postings in blocks. data holds records of the layout kind, of entries from
+-- the id first on; a block is small enough for several to share a page.
+CREATE TABLE storage_text_indexes (
+  index_number INTEGER PRIMARY KEY,
+  entries INTEGER NOT NULL,
+  length INTEGER NOT NULL
+);
+CREATE TABLE storage_text_postings (
+  index_number INTEGER NOT NULL,
+  term TEXT NOT NULL,
+  first INTEGER NOT NULL,
+  kind INTEGER NOT NULL,
+  data BLOB NOT NULL,
+  PRIMARY KEY (index_number, term, first)
+) WITHOUT ROWID;

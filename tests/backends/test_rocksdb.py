@@ -386,8 +386,8 @@ def test_check_finds_rows_that_disagree(storage: RocksDBStorageBackend) -> None:
     assert entry is not None
     raw = storage._db.rdict
     broken: dict[str, tuple[bytes, bytes | None]] = {
-        "index 'x' does not hold": (space.index_keys("x", entry), None),
-        "index 'x' has 3 rows": (space.index_keys("x", entry._replace(value={"x": 9})), b"a"),
+        "index 'x' does not hold": (space.index_keys("x", FieldIndex("x"), entry), None),
+        "index 'x' has 3 rows": (space.index_keys("x", FieldIndex("x"), entry._replace(value={"x": 9})), b"a"),
         "counts 7 entries": (layout.COUNTERS + b"n", layout.COUNTS.pack(7, 2)),
         "counts 9 changes": (layout.COUNTERS + b"n", layout.COUNTS.pack(2, 9)),
         "its expiry is not listed": (layout.prefix("x", "n") + layout.NUMBER.pack(entry.expires_at or 0) + b"a", None),

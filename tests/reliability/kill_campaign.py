@@ -107,6 +107,7 @@ class Campaign:
     """A run of cycles; ``seen`` counts what they met."""
 
     backend = "sqlite"
+    function = "kill_campaign:write_story"
     settings = SETTINGS
     two_writers = 0.25
     """In how many of the cycles."""
@@ -164,7 +165,7 @@ class Campaign:
 
     def _start(self, writer: str) -> Child:
         return self.server.start(
-            "kill_campaign:write_story",
+            self.function,
             options=self.options,
             seed=self.seed,
             writer=writer,

@@ -146,16 +146,26 @@ def _set_many(rng: random.Random, writer: str, number: int) -> Step:
     return Step("set_many", write, expect)
 
 
+def _of_number(number: int) -> Any:
+    """What a step stores that has no more to say than a number."""
+    return number
+
+
+def _number_in(value: Any) -> int:
+    """The number in what :func:`_of_number` gave."""
+    return int(value)
+
+
 def _pair(_rng: random.Random, writer: str, number: int) -> Step:
     def write(storage: StorageBackend) -> dict[tuple[str, str], int]:
         with storage.transaction() as tx:
-            left = tx.set("left", number, namespace=f"{writer}/plain")
-            right = tx.set("right", number, namespace=f"{writer}/tracked")
+            left = tx.set("left", _of_number(number), namespace=f"{writer}/plain")
+            right = tx.set("right", _of_number(number), namespace=f"{writer}/tracked")
         return {(f"{writer}/plain", "left"): left, (f"{writer}/tracked", "right"): right}
 
     def expect(model: Model) -> None:
-        model.set("plain", "left", number)
-        model.set("tracked", "right", number)
+        model.set("plain", "left", _of_number(number))
+        model.set("tracked", "right", _of_number(number))
 
     return Step("pair", write, expect)
 
@@ -164,17 +174,18 @@ def _counter(_rng: random.Random, writer: str, number: int) -> Step:
     def write(storage: StorageBackend) -> dict[tuple[str, str], int]:
         name = f"{writer}/tracked"
         transaction = storage.begin_transaction()
-        count = transaction.get("counter", 0, namespace=name) + 1
-        version = transaction.set("counter", count, namespace=name)
-        transaction.set(f"log-{count:06}", {"step": number}, namespace=name)
+        held = transaction.get("counter", namespace=name)
+        count = 1 if held is None else _number_in(held) + 1
+        version = transaction.set("counter", _of_number(count), namespace=name)
+        transaction.set(f"log-{count:06}", _of_number(number), namespace=name)
         storage.commit(transaction.id)
         return {(name, "counter"): version}
 
     def expect(model: Model) -> None:
         held = model.entries.get("tracked", {}).get("counter")
-        count = (held[0] if held else 0) + 1
-        model.set("tracked", "counter", count)
-        model.set("tracked", f"log-{count:06}", {"step": number})
+        count = (_number_in(held[0]) if held else 0) + 1
+        model.set("tracked", "counter", _of_number(count))
+        model.set("tracked", f"log-{count:06}", _of_number(number))
 
     return Step("counter", write, expect)
 
@@ -219,7 +230,7 @@ def _undone(_rng: random.Random, writer: str, number: int) -> Step:
     def write(storage: StorageBackend) -> dict[tuple[str, str], int]:
         try:
             with storage.transaction() as tx:
-                tx.set("never", number, namespace=f"{writer}/tracked")
+                tx.set("never", _of_number(number), namespace=f"{writer}/tracked")
                 tx.clear(namespace=f"{writer}/plain")
                 raise Undo
         except Undo:
@@ -231,29 +242,29 @@ def _undone(_rng: random.Random, writer: str, number: int) -> Step:
 def _half_undone(_rng: random.Random, writer: str, number: int) -> Step:
     def write(storage: StorageBackend) -> dict[tuple[str, str], int]:
         with storage.transaction() as tx:
-            tx.set("outer", number, namespace=f"{writer}/tracked")
+            tx.set("outer", _of_number(number), namespace=f"{writer}/tracked")
             try:
                 with tx.transaction() as inner:
-                    inner.set("never", number, namespace=f"{writer}/tracked")
+                    inner.set("never", _of_number(number), namespace=f"{writer}/tracked")
                     raise Undo
             except Undo:
                 pass
         return {}
 
-    return Step("half undone", write, lambda model: model.set("tracked", "outer", number))
+    return Step("half undone", write, lambda model: model.set("tracked", "outer", _of_number(number)))
 
 
 def _bulk(rng: random.Random, writer: str, number: int) -> Step:
-    text = "y" * rng.choice([20, 400])
+    value = _value(rng, number)
 
     def write(storage: StorageBackend) -> dict[tuple[str, str], int]:
-        pairs = ((f"b{place:05}", {"step": number, "text": text}) for place in range(BULK))
+        pairs = ((f"b{place:05}", value) for place in range(BULK))
         storage.set_many(pairs, namespace=f"{writer}/bulk")
         return {}
 
     def expect(model: Model) -> None:
         for place in range(BULK):
-            model.set("bulk", f"b{place:05}", {"step": number, "text": text})
+            model.set("bulk", f"b{place:05}", value)
 
     return Step("bulk", write, expect)
 

@@ -6,7 +6,8 @@
           │                        ├─ expiring: (expires_at, key) -> None, for rows that expire
           │                        ├─ log:      seq -> Change
           │                        ├─ indexes:  name -> declaration
-          │                        └─ unique:   index name -> (field values as text -> key)
+          │                        ├─ unique:   index name -> (field values as text -> key)
+          │                        └─ texts:    index name -> (term NUL key -> tf and length), and statistics
           └─ dropped: name of a deleted namespace -> last seq of the log that went with it
 """
 
@@ -17,17 +18,18 @@ from heapq import merge
 
 from ...contract import Change, Entry
 from ...errors import StorageError
-from ...indexes import FieldIndex, Index
+from ...indexes import FieldIndex, Index, TextIndex
 from ...names import DEFAULT_NAMESPACE, check_key
 from ...states.ordered import SortedMap
 from ...states.state import Row, Space, State, now_ms
 from ...states.unique import unique_text
+from .text_postings import TextPostings
 
 
 class MemorySpace(Space):
     """One namespace in sorted maps."""
 
-    __slots__ = ("_expiring", "_log", "_rows", "_unique")
+    __slots__ = ("_expiring", "_log", "_rows", "_texts", "_unique")
 
     def __init__(self, name: str, pruned_through: int = 0) -> None:
         self.name = name
@@ -40,6 +42,7 @@ class MemorySpace(Space):
         self._expiring: SortedMap[tuple[int, str], None] = SortedMap()
         self._log: SortedMap[int, Change] = SortedMap()
         self._unique: dict[str, SortedMap[str, str]] = {}
+        self._texts: dict[str, TextPostings] = {}
 
     def fork(self) -> MemorySpace:
         copy = MemorySpace.__new__(MemorySpace)
@@ -48,6 +51,7 @@ class MemorySpace(Space):
         copy._rows, copy._expiring, copy._log = self._rows.fork(), self._expiring.fork(), self._log.fork()
         copy.indexes = self.indexes.copy()
         copy._unique = {name: held.fork() for name, held in self._unique.items()}
+        copy._texts = {name: held.fork() for name, held in self._texts.items()}
         return copy
 
     # -- rows ------------------------------------------------------------------------------------------------------
@@ -77,11 +81,15 @@ class MemorySpace(Space):
             entry = row.entry(self.name, key)
             for name in self._unique:
                 self.enter(name, entry)
+        if self._texts:
+            self._keep_texts(key, old, row)
         self._rows.put(key, row)
 
     def remove(self, key: str, old: Row) -> None:
         if self._unique:
             self._leave(key, old)
+        if self._texts:
+            self._keep_texts(key, old, None)
         if old.expires_at is not None:
             self._expiring.pop((old.expires_at, key))
         self._rows.pop(key)
@@ -89,6 +97,7 @@ class MemorySpace(Space):
     def empty(self) -> None:
         self._rows, self._expiring = SortedMap(), SortedMap()
         self._unique = {index: SortedMap() for index in self._unique}
+        self._texts = {index: TextPostings(held.index) for index, held in self._texts.items()}
 
     # -- indexes ---------------------------------------------------------------------------------------------------
 
@@ -96,14 +105,19 @@ class MemorySpace(Space):
         self.indexes[name] = index
         if isinstance(index, FieldIndex) and index.unique:
             self._unique[name] = SortedMap()
+        elif isinstance(index, TextIndex):
+            self._texts[name] = TextPostings(index)
 
     def enter(self, name: str, entry: Entry) -> None:
         text = self._text(name, entry)
         if text is not None:
             self._unique[name].put(text, entry.key)
+        elif name in self._texts:
+            self._texts[name].change(entry.key, None, entry)
 
     def remove_index(self, name: str) -> None:
         self._unique.pop(name, None)
+        self._texts.pop(name, None)
         del self.indexes[name]
 
     def holder(self, name: str, entry: Entry) -> str | None:
@@ -121,6 +135,18 @@ class MemorySpace(Space):
     def _text(self, name: str, entry: Entry) -> str | None:
         index = self.indexes[name]
         return unique_text(index, entry) if isinstance(index, FieldIndex) and index.unique else None
+
+    def text_statistics(self, name: str) -> tuple[int, int]:
+        return self._texts[name].entries, self._texts[name].length
+
+    def text_postings(self, name: str, term: str) -> Iterator[tuple[str, float, int]]:
+        return self._texts[name].of(term)
+
+    def _keep_texts(self, key: str, old: Row | None, row: Row | None) -> None:
+        then = None if old is None else old.entry(self.name, key)
+        now = None if row is None else row.entry(self.name, key)
+        for held in self._texts.values():
+            held.change(key, then, now)
 
     # -- the change log --------------------------------------------------------------------------------------------
 
@@ -148,6 +174,7 @@ class MemorySpace(Space):
             yield f"namespace {self.name!r}: {problem}"
         held: dict[str, dict[str, str]] = {name: {} for name in self._unique}
         expiring = 0
+        texts = {name: TextPostings(kept.index) for name, kept in self._texts.items()}
         for key, row in self._rows.items():
             expiring += row.expires_at is not None
             try:
@@ -156,6 +183,8 @@ class MemorySpace(Space):
             except (StorageError, ValueError) as error:
                 yield f"namespace {self.name!r}, key {key!r}: {error}"
                 continue
+            for expected in texts.values():
+                expected.change(key, None, entry)
             for name, values in held.items():
                 text = self._text(name, entry)
                 if text is not None and row.is_live(now_ms()):
@@ -164,6 +193,9 @@ class MemorySpace(Space):
             yield f"namespace {self.name!r}: the list of expiring entries is wrong"
         for name, values in held.items():
             if any(self._unique[name].get(text) != key for text, key in values.items()):
+                yield f"namespace {self.name!r}: index {name!r} does not hold what the entries say"
+        for name, expected in texts.items():
+            if not expected.equals(self._texts[name]):
                 yield f"namespace {self.name!r}: index {name!r} does not hold what the entries say"
 
 

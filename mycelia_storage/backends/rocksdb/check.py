@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ...errors import StorageError
+from ...indexes import TextIndex
 from ...names import check_key, check_namespace
 from ...states.state import now_ms
+from ...states.texts import text_of
 from . import layout
 from .space import RocksDBSpace
 from .view import View
@@ -27,7 +29,7 @@ def find_problems(state: RocksDBState) -> Iterator[str]:
                 yield from _problems_of(space)
                 changes += sum(1 for _ in space.changes())
         known = {name.encode() for name in names}
-        for kind in (b"e", b"x", b"i", b"l"):
+        for kind in (b"e", b"x", b"i", b"t", b"s", b"l"):
             for encoded in _names_of(state.view, kind):
                 if encoded not in known:
                     yield f"namespace {encoded.decode(errors='replace')!r} is not registered, yet has rows"
@@ -42,6 +44,8 @@ def _problems_of(space: RocksDBSpace) -> Iterator[str]:
     where = f"namespace {space.name!r}"
     entries = expiring = 0
     in_index = dict.fromkeys(space.field_indexes, 0)
+    texts = {name: index for name, index in space.indexes.items() if isinstance(index, TextIndex)}
+    kept = dict.fromkeys(texts, (0, 0, 0))
     for key, row in space.rows():
         entries += 1
         try:
@@ -62,6 +66,19 @@ def _problems_of(space: RocksDBSpace) -> Iterator[str]:
                 in_index[name] += 1
             elif row.is_live(now_ms()):  # an index that was built over expired entries has none of them
                 yield f"{where}: index {name!r} does not hold what key {key!r} says"
+        for name, text in texts.items():
+            now = text_of(text, entry)
+            before, end = space.text_prefix("t", name), b"\0" + key.encode()
+            expected = {before + term.encode() + end: (tf, now.length) for term, tf in now.terms.items()}
+            if any(space.view.get(full) != layout.POSTING.pack(*posting) for full, posting in expected.items()):
+                yield f"{where}: index {name!r} does not hold what key {key!r} says"
+            number, held, length = kept[name]
+            kept[name] = (number + len(expected), held + (now.length > 0), length + now.length)
+    for name, (number, held, length) in kept.items():
+        if _count(space.view, space.text_prefix("t", name)) != number:
+            yield f"{where}: index {name!r} holds what no entry says"
+        if space.text_statistics(name) != (held, length):
+            yield f"{where}: the statistics of index {name!r} are wrong"
     if entries != space.stored:
         yield f"{where} counts {space.stored} entries and has {entries}"
     listed = _count(space.view, layout.prefix("x", space.name))

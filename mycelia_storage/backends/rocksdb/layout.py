@@ -6,6 +6,8 @@ key                                          row
 ``e`` namespace NUL key                      an entry, as drawn below
 ``x`` namespace NUL expires(8) key           nothing: the entry expires at that time (UTC ms)
 ``i`` namespace NUL index(4) values key      the key again; values as in :mod:`.index_keys`
+``t`` namespace NUL index(4) term NUL key    a posting of a text index: tf(8, a double) length(4)
+``s`` namespace NUL index(4)                 its statistics: entries(8) length(8)
 ``l`` namespace NUL seq(8)                   a change: operation(1) version(8) at(8) key
 ``o`` seq(8)                                 the namespace of that change: the order through the storage
 ``n`` namespace                              the namespace, as JSON: metadata, times, tracking, indexes
@@ -47,6 +49,7 @@ HEADER_SIZE: Final = HEADER.size
 NUMBER: Final = Struct(">Q")
 COUNTS: Final = Struct(">QQ")
 CHANGE: Final = Struct(">BQQ")
+POSTING: Final = Struct(">dI")
 
 NAMESPACES: Final = b"n"
 COUNTERS: Final = b"c"

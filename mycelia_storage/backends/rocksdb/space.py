@@ -11,8 +11,9 @@ import orjson
 
 from ...contract import Change, Entry
 from ...errors import StorageCorrupt
-from ...indexes import FieldIndex, Index, index_from_json, index_to_json
+from ...indexes import FieldIndex, Index, TextIndex, index_from_json, index_to_json
 from ...states.state import Row, Space, now_ms
+from ...states.texts import text_change
 from ...states.unique import unique_text
 from . import layout
 from .index_keys import encode_fields, takes_part
@@ -133,12 +134,15 @@ class RocksDBSpace(Space):
         if expiry is not None and before != expiry:
             self.view.put(self._expiry_key(expiry, encoded), b"")
         if self.indexes:
-            stale = set() if old is None else self._index_keys(old.entry(self.name, key))
-            wanted = self._index_keys(row.entry(self.name, key))
+            before_it = None if old is None else old.entry(self.name, key)
+            entry = row.entry(self.name, key)
+            stale = set() if before_it is None else self._index_keys(before_it)
+            wanted = self._index_keys(entry)
             for full in stale - wanted:
                 self.view.delete(full)
             for full in wanted - stale:
                 self.view.put(full, encoded)
+            self._keep_texts(key, before_it, entry)
 
     def remove(self, key: str, old: Row) -> None:
         encoded = key.encode()
@@ -147,11 +151,13 @@ class RocksDBSpace(Space):
         if old.expires_at is not None:
             self.view.delete(self._expiry_key(old.expires_at, encoded))
         if self.indexes:
-            for full in self._index_keys(old.entry(self.name, key)):
+            entry = old.entry(self.name, key)
+            for full in self._index_keys(entry):
                 self.view.delete(full)
+            self._keep_texts(key, entry, None)
 
     def empty(self) -> None:
-        for kind in "exi":
+        for kind in "exits":
             self.view.wipe(layout.prefix(kind, self.name))
         self._stored = 0
 
@@ -171,15 +177,17 @@ class RocksDBSpace(Space):
     def add_index(self, name: str, index: Index) -> None:
         self.indexes[name] = index
         self._numbers[name] = max(self._numbers.values(), default=0) + 1
-        self.view.wipe(self._index_prefix(name))
+        self._wipe_index(name)
 
     def enter(self, name: str, entry: Entry) -> None:
         index = self.indexes[name]
         if isinstance(index, FieldIndex):
             self.view.put(self.index_keys(name, index, entry), entry.key.encode())
+        elif isinstance(index, TextIndex):
+            self._keep_text(name, index, entry.key, None, entry)
 
     def remove_index(self, name: str) -> None:
-        self.view.wipe(self._index_prefix(name))
+        self._wipe_index(name)
         del self.indexes[name], self._numbers[name]
 
     def holder(self, name: str, entry: Entry) -> str | None:
@@ -197,6 +205,44 @@ class RocksDBSpace(Space):
         """Whether the entry of ``key`` has the same values, which equal encodings of long texts do not prove."""
         row = self.row(key)
         return row is not None and unique_text(index, row.entry(self.name, key)) == unique_text(index, entry)
+
+    def text_statistics(self, name: str) -> tuple[int, int]:
+        row = self.view.get(self.text_prefix("s", name))
+        return (0, 0) if row is None else layout.COUNTS.unpack(row)
+
+    def text_postings(self, name: str, term: str) -> Iterator[tuple[str, float, int]]:
+        prefix = self.text_prefix("t", name) + term.encode() + b"\0"
+        start = len(prefix)
+        for full, row in self.view.items(prefix, layout.after(prefix)):
+            tf, length = layout.POSTING.unpack(row)
+            yield full[start:].decode(), tf, length
+
+    def text_prefix(self, kind: str, name: str) -> bytes:
+        """What the keys of a text index begin with: ``t`` for its postings, ``s`` for its statistics."""
+        return layout.prefix(kind, self.name) + self._numbers[name].to_bytes(4)
+
+    def _keep_texts(self, key: str, old: Entry | None, new: Entry | None) -> None:
+        for name, index in self.indexes.items():
+            if isinstance(index, TextIndex):
+                self._keep_text(name, index, key, old, new)
+
+    def _keep_text(self, name: str, index: TextIndex, key: str, old: Entry | None, new: Entry | None) -> None:
+        change = text_change(index, old, new)
+        if change is None:
+            return
+        prefix, end = self.text_prefix("t", name), b"\0" + key.encode()
+        for term in change.gone:
+            self.view.delete(prefix + term.encode() + end)
+        for term, tf in change.put.items():
+            self.view.put(prefix + term.encode() + end, layout.POSTING.pack(tf, change.length))
+        entries, length = self.text_statistics(name)
+        counted = layout.COUNTS.pack(entries + change.more_entries, length + change.more_length)
+        self.view.put(self.text_prefix("s", name), counted)
+
+    def _wipe_index(self, name: str) -> None:
+        self.view.wipe(self._index_prefix(name))
+        self.view.wipe(self.text_prefix("t", name))
+        self.view.delete(self.text_prefix("s", name))
 
     def _index_prefix(self, name: str) -> bytes:
         return layout.prefix("i", self.name) + self._numbers[name].to_bytes(4)

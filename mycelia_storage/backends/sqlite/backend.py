@@ -246,7 +246,11 @@ class SQLiteStorageBackend(VectorReads):
         found = self._nearest.get((number, declared))
         if found is None:
             self._upkeep.start()
-            settings = VectorSettings(self.settings.vectors_compared, rescored=self.settings.vectors_rescored)
+            settings = VectorSettings(
+                self.settings.vectors_compared,
+                linked_from=self.settings.vectors_linked,
+                rescored=self.settings.vectors_rescored,
+            )
             found = self._nearest.setdefault((number, declared), NearestIndex(declared, settings))
         return found
 
@@ -489,6 +493,10 @@ class SQLiteStorageBackend(VectorReads):
                 entries, namespace=namespace, metadata=metadata, overwrite=overwrite, ttl=ttl, atomic=atomic
             )
 
+    def delete_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> int:
+        with self.transaction() as tx:
+            return tx.delete_many(keys, namespace=namespace)
+
     def clear(self, *, namespace: Namespace | None = None) -> int:
         name = None if namespace is None else check_namespace(namespace)
         return self._write(lambda writer: writer.clear(name))
@@ -609,7 +617,8 @@ class SQLiteStorageBackend(VectorReads):
         return care.status(self, self._rows)
 
     def check(self) -> CheckReport:
-        return care.check(self, self._rows)
+        with self._one_state() as rows:
+            return care.check(self, rows)
 
     def backup(
         self, path: str | Path, *, overwrite: bool = False, progress: Callable[[int, int], None] | None = None
@@ -619,10 +628,11 @@ class SQLiteStorageBackend(VectorReads):
         care.backup(self, path, overwrite, progress)
 
     def optimize(self) -> None:
-        """Sweep what has expired, prune changes, refresh the planner's statistics and empty the WAL."""
+        """Sweep, prune changes, save codes of vectors, refresh the planner's statistics and empty the WAL."""
         if self.settings.read_only:
             return
         self._upkeep.sweep()
+        vector_codes.save_due(self, make=True)
         if not self._lock.try_acquire():
             self._wait_for_lock()
         try:

@@ -18,6 +18,7 @@ from .change_log import Rows
 from .connections import open_connection
 from .driver_errors import translate
 from .reading import now_ms
+from .search_upkeep import SearchUpkeep
 
 if TYPE_CHECKING:
     from .backend import SQLiteStorageBackend
@@ -83,7 +84,10 @@ def moved(storage: SQLiteStorageBackend) -> str | None:
 
 
 def check(storage: SQLiteStorageBackend, rows: Rows) -> CheckReport:
-    """Read the whole file: pages, indexes against rows, JSON, and that everything has its namespace."""
+    """Read the whole file: pages, indexes against rows, JSON, and that everything has its namespace.
+
+    All that ``rows`` runs has to see one state.
+    """
     problems: list[str] = []
     try:
         problems += [line for (line,) in rows("PRAGMA integrity_check(100)", ()) if line != "ok"]
@@ -91,6 +95,7 @@ def check(storage: SQLiteStorageBackend, rows: Rows) -> CheckReport:
         for sql, fault in ((_BAD_JSON, "is damaged"), (_BAD_VERSIONS, "has no valid version")):
             problems += [f"the entry {key!r} in namespace {name!r} {fault}" for name, key in rows(sql, ())]
         problems += [f"index {name!r} of namespace {ns!r} is gone" for ns, name in rows(_LOST_INDEXES, ())]
+        problems += SearchUpkeep(rows).problems()
         if _has_moved(storage):
             problems.append(f"the file {storage.path!r} was moved or deleted while open")
     except StorageError as error:

@@ -21,6 +21,7 @@ TRACKED: Final = 1
 SEARCHED: Final = 2
 
 INDEXES: Final = "SELECT name, declaration, sql_name FROM storage_indexes WHERE namespace = ?"
+_NAMESPACES: Final = "SELECT DISTINCT namespace FROM storage_indexes ORDER BY namespace"
 _IDS: Final = """SELECT e.id, e.key, NULL, NULL FROM json_each(?2) AS wanted
 CROSS JOIN storage_entries AS e ON e.namespace = ?1 AND e.key = wanted.value"""
 _ROWS: Final = """SELECT e.id, e.key, e.value, e.metadata FROM json_each(?2) AS wanted
@@ -76,6 +77,10 @@ class Keeper(ABC):
     @abstractmethod
     def drop(self) -> None:
         """Remove what is kept."""
+
+    def problems(self) -> list[str]:
+        """How what is kept differs from what the entries say, in sentences. ``run`` has to show one state."""
+        return []
 
 
 class Touched(NamedTuple):
@@ -138,6 +143,11 @@ class SearchUpkeep:
         keys = orjson.dumps(touched.keys).decode()
         found = self._run(_ROWS if touched.needs_values else _IDS, (touched.namespace, keys))
         return [StoredRow(*row) for row in found]
+
+    def problems(self) -> list[str]:
+        """What is wrong with any of the indexes."""
+        names = [name for (name,) in self._run(_NAMESPACES, ())]
+        return [problem for name in names for keeper in self.keepers(name) for problem in keeper.problems()]
 
     def emptied(self, namespace: str) -> None:
         """All entries of the namespace are gone."""

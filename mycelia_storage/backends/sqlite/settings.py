@@ -52,6 +52,8 @@ class SQLiteSettings:
     vectors_compared: int = 768_000
     """Size of a vector index, in vectors times dimensions, up to which all vectors are kept in memory and compared;
     larger ones are searched by codes. Without faiss every index is compared."""
+    vectors_linked: int = 10_000
+    """Vectors from which an index declared with ``index="hnsw"`` gets its graph."""
     vectors_rescored: int = 100
     """How many candidates found by codes are ranked by their vectors at a time, for up to ten hits."""
 
@@ -93,6 +95,7 @@ class SQLiteSettings:
             ("checkpoint_pages", 1),
             ("cache_size", 64),
             ("vectors_compared", 0),
+            ("vectors_linked", 1),
             ("vectors_rescored", 1),
         ):
             number = getattr(self, name)

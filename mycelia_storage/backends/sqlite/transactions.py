@@ -287,7 +287,7 @@ class SQLiteTransaction(VectorReads, Transaction):
 
     def delete_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> int:
         name = check_namespace(namespace)
-        return self._write(lambda writer: sum(writer.remove(name, check_key(key)) for key in keys), steps=True)
+        return self._write(lambda writer: writer.remove_many(name, map(check_key, keys)), steps=True)
 
     def restore(self, entries: Iterable[Entry]) -> int:
         return self._write(lambda writer: writer.restore(entries), steps=True)
@@ -337,4 +337,5 @@ class SQLiteTransaction(VectorReads, Transaction):
         return care.status(self._storage, self._rows)
 
     def check(self) -> CheckReport:
-        return care.check(self._storage, self._rows)
+        with self._one_state() as rows:
+            return care.check(self._storage, rows)

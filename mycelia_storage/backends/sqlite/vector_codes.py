@@ -6,15 +6,18 @@ them is kept a while for processes that catch up, then forgotten.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from ...indexes import VectorIndex
-from ...nearest.index import NearestIndex
+from ...nearest.index import NearestIndex, VectorSettings
 from ...nearest.scan import ScanCodes
 from .search_upkeep import INDEXES, number_of, read_declaration
+from .vector_search import SQLiteVectors
 
 if TYPE_CHECKING:
     from .backend import SQLiteStorageBackend
+    from .vector_log import VectorKeeper
     from .writing import EntryWriter
 
 _PART_BYTES: Final = 4_000_000
@@ -45,14 +48,15 @@ def save_due(storage: SQLiteStorageBackend, *, make: bool = False) -> None:
         with index.lock:
             if not isinstance(index.vectors, ScanCodes):
                 continue
-            seq, count = index.seq, index.count
+            seq, linked = index.seq, 0 if index.graph is None else index.graph.count
             (saved,) = storage._rows(_SAVED, (number,))[0]
             index.saved_seq = max(index.saved_seq, saved)
-            if seq - index.saved_seq < max(_LEAST_CHANGES, count // _SHARE) and index.saved_seq:
+            least = max(_LEAST_CHANGES, index.count // _SHARE)
+            if seq - index.saved_seq < least and linked - index.saved_links < least and index.saved_seq:
                 continue
             data = index.to_bytes()
         _save(storage, number, seq, data)
-        index.saved_seq = seq
+        index.saved_seq, index.saved_links = seq, linked
 
 
 def _make_all(storage: SQLiteStorageBackend) -> None:
@@ -70,6 +74,27 @@ def catch_up(storage: SQLiteStorageBackend, namespace: str, number: int, declare
     with storage._committed_vectors(namespace, number) as source, index.lock:
         index.meet(source, source.position().seq)
     return index
+
+
+def problems_of_codes(keeper: VectorKeeper) -> Iterator[str]:
+    """What is wrong with saved codes, caught up with the log, in sentences. ``keeper.run`` shows one state."""
+    source = SQLiteVectors(keeper.run, keeper.namespace, keeper.number, True)
+    saved = source.load_codes(0)
+    if saved is None:
+        return
+    index = NearestIndex(keeper.index, VectorSettings(0))
+    if not index.load(*saved):
+        return  # of another version, or damaged: made anew when they are needed
+    index.meet(source, source.position().seq)
+    rows = {id for page in source.all_vectors() for id, _ in page}
+    covered = set(index.ids_covered())
+    if rows - covered:
+        yield f"its codes lack {len(rows - covered)} vectors"
+    wrong = sum(
+        not index.fits(id, vector) for id, vector in source.vectors(sorted(rows & covered)[:: len(rows) // 200 + 1])
+    )
+    if wrong:
+        yield f"{wrong} of its codes are not those of their vectors"
 
 
 def _save(storage: SQLiteStorageBackend, number: int, seq: int, data: bytes) -> None:

@@ -72,6 +72,27 @@ class VectorKeeper(Keeper):
         self.run(_FORGET_BEFORE_LAST, (self.number,))
         self.run(_FORGET_CODES, (self.number,))
 
+    def problems(self) -> list[str]:
+        from .vector_codes import problems_of_codes
+
+        where = f"index {self.name!r} of namespace {self.namespace!r}"
+        last = self.run(LAST, (self.number,))
+        if not last:
+            return [f"the log of {where} is gone"]
+        found, total, after = [], 0, ""
+        while rows := self.run(_KEYS, (self.namespace, after)):
+            for key, value in rows:
+                try:
+                    self.check(key, value)
+                except StorageError as error:
+                    found.append(f"{where}: {error}")
+            total, after = total + len(rows), rows[-1][0]
+        if total != last[0][1]:
+            found.append(f"{where} counts {last[0][1]} vectors, and there are {total}")
+        if not found:
+            found += [f"{where}: {problem}" for problem in problems_of_codes(self)]
+        return found
+
     def drop(self) -> None:
         self.run(_FORGET, (self.number,))
         self.run(_FORGET_CODES, (self.number,))

@@ -53,7 +53,7 @@ class SQLiteVectors(VectorSource):
         namespace: str,
         number: int,
         committed: bool,
-        committed_view: Callable[[str, int], AbstractContextManager[VectorSource]],
+        committed_view: Callable[[str, int], AbstractContextManager[VectorSource]] | None = None,
     ) -> None:
         self._rows = rows
         self._namespace = namespace
@@ -128,6 +128,8 @@ class SQLiteVectors(VectorSource):
         return {row[0]: entry for row, entry in zip(rows, entries, strict=True)}
 
     def committed_view(self) -> AbstractContextManager[VectorSource | None]:
+        if self._committed_view is None:
+            return super().committed_view()
         return self._committed_view(self._namespace, self._number)
 
     def load_codes(self, newer_than: int) -> tuple[int, bytes] | None:

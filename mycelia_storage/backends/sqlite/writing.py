@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, Final
 
 import apsw
@@ -46,8 +46,10 @@ from .filter_sql import create_index_sql
 from .reading import now_ms
 from .search_upkeep import SEARCHED, TRACKED, SearchUpkeep, Touched, is_searched, read_declaration
 
-_CHUNK_ITEMS: Final = 1_000
+_CHUNK_ITEMS: Final = 4_000
 _CHUNK_CHARS: Final = 4_000_000
+# Entries removed or restored before text and vector indexes are told, all at once.
+_CHANGED_TOGETHER: Final = 500
 _PRUNE_EVERY: Final = 1_000
 
 _Row = tuple[Any, ...]
@@ -153,8 +155,19 @@ class EntryWriter:
         if actual and not overwrite:
             raise KeyExists(namespace, key)
 
-    def remove(self, namespace: str, key: str, if_version: int | None = None, operation: Operation = "delete") -> bool:
-        """Delete an entry with every rule of ``delete``; whether a live one existed."""
+    def remove(
+        self,
+        namespace: str,
+        key: str,
+        if_version: int | None = None,
+        operation: Operation = "delete",
+        *,
+        alone: bool = True,
+    ) -> bool:
+        """Delete an entry with every rule of ``delete``; whether a live one existed.
+
+        Unless it is ``alone``, the caller sees to the text and vector indexes.
+        """
         tick = self._clock.tick()
         if if_version is None:
             self.rows(sql.QUICK_DELETE, (namespace, key, tick), _about(namespace, key))
@@ -170,7 +183,7 @@ class EntryWriter:
             return False
         version = max(tick, found[0][0] + 1)
         flags = self._flags(namespace)
-        touched = self._search.before(namespace, (key,)) if flags & SEARCHED else None
+        touched = self._search.before(namespace, (key,)) if alone and flags & SEARCHED else None
         self.rows(sql.DELETE, (namespace, key), _about(namespace, key))
         if touched is not None:
             self._search.after(touched)
@@ -179,6 +192,18 @@ class EntryWriter:
         if flags & TRACKED:
             self._append(namespace, key, operation if live else "expire", version, now)
         return live
+
+    def remove_many(self, namespace: str, keys: Iterable[str], operation: Operation = "delete") -> int:
+        """Delete entries; how many live ones existed."""
+        if not self._flags(namespace) & SEARCHED:
+            return sum(self.remove(namespace, key, None, operation) for key in keys)
+        removed = 0
+        waiting = iter(keys)
+        while part := list(dict.fromkeys(islice(waiting, _CHANGED_TOGETHER))):
+            touched = self._search.before(namespace, part)
+            removed += sum([self.remove(namespace, key, None, operation, alone=False) for key in part])
+            self._search.after(touched)
+        return removed
 
     def set_metadata(self, namespace: str, key: str, metadata: dict[str, Any], given: str | None, merge: bool) -> int:
         """Merge into or replace the metadata, ``given`` in its stored form; the new version. Raises KeyNotFound."""
@@ -323,8 +348,9 @@ class EntryWriter:
 
     def restore(self, entries: Iterable[Entry]) -> int:
         """Store entries with their version, times and expiry; how many."""
-        stored = 0
+        stored = room = 0
         flags: dict[str, int] = {}
+        waiting: list[_Row] = []
         for entry in entries:
             namespace, key = check_namespace(entry.namespace), check_key(entry.key)
             if entry.expires_at is not None and entry.expires_at <= now_ms():
@@ -335,22 +361,38 @@ class EntryWriter:
             times = (entry.version, entry.created_at, entry.updated_at, entry.expires_at)
             if not all(isinstance(number, int) for number in times[:3]) or entry.version < 1:
                 raise InvalidInput(f"a restored entry has a version and times ({_about(namespace, key)})")
-            row = (namespace, key, value, metadata, *times)
-            touched = self._about_to_set(namespace, [row]) if flags[namespace] & SEARCHED else None
+            if waiting and (room < 0 or len(waiting) == _CHANGED_TOGETHER or waiting[0][0] != namespace):
+                self._restore_rows(waiting, flags[waiting[0][0]])
+                waiting.clear()
+            room = room - len(value) if waiting else _CHUNK_CHARS
+            waiting.append((namespace, key, value, metadata, *times))
+            stored += 1
+        if waiting:
+            self._restore_rows(waiting, flags[waiting[0][0]])
+        return stored
+
+    def _restore_rows(self, rows: list[_Row], flags: int) -> None:
+        """Restore entries of one namespace."""
+        namespace = rows[0][0]
+        touched = self._about_to_set(namespace, rows) if flags & SEARCHED else None
+        for row in rows:
+            about = _about(namespace, row[1])
             try:
-                self.rows(sql.RESTORE, row, _about(namespace, key))
+                self.rows(sql.RESTORE, row, about)
             except UniqueViolation:
                 # As in put: an expired entry is in nobody's way.
+                if touched is not None:
+                    self._search.after(touched)
                 if not self._sweep_namespace(namespace):
                     raise
-                self.rows(sql.RESTORE, row, _about(namespace, key))
-            if touched is not None:
-                self._search.after(touched)
-            if flags[namespace] & TRACKED:
-                self.rows(change_log.APPEND_STORED, (namespace, key, self._next_seq(), now_ms()))
+                if touched is not None:
+                    touched = self._about_to_set(namespace, rows)
+                self.rows(sql.RESTORE, row, about)
+            if flags & TRACKED:
+                self.rows(change_log.APPEND_STORED, (namespace, row[1], self._next_seq(), now_ms()))
                 self._count_change(namespace)
-            stored += 1
-        return stored
+        if touched is not None:
+            self._search.after(touched)
 
     def clear(self, namespace: str | None) -> int:
         """Delete the entries of a namespace, or of all; how many live ones went."""
@@ -374,15 +416,18 @@ class EntryWriter:
 
     def _sweep_namespace(self, namespace: str) -> int:
         expired = self.rows(sql.EXPIRED_IN, (now_ms(), namespace))
-        for (key,) in expired:
-            self.remove(namespace, key, None, "expire")
+        if expired:
+            self.remove_many(namespace, [key for (key,) in expired], "expire")
         return len(expired)
 
     def sweep(self, limit: int) -> int:
         """Remove up to ``limit`` expired entries; how many."""
         expired = self.rows(sql.EXPIRED, (now_ms(), limit))
+        by_namespace: dict[str, list[str]] = {}
         for namespace, key, _version in expired:
-            self.remove(namespace, key, None, "expire")
+            by_namespace.setdefault(namespace, []).append(key)
+        for namespace, keys in by_namespace.items():
+            self.remove_many(namespace, keys, "expire")
         return len(expired)
 
     def raise_floors(self, version: int) -> None:

@@ -1,0 +1,337 @@
+"""What SQLite keeps of text indexes: blocks of postings, and what a search makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from mycelia_storage.backends.sqlite import SQLiteStorageBackend
+from mycelia_storage.backends.sqlite.text_blocks import (
+    LARGEST,
+    Block,
+    Change,
+    base_of,
+    change,
+    disorder,
+    encode,
+    postings,
+)
+from mycelia_storage.contract import SearchHits, StorageBackend
+from mycelia_storage.errors import StorageCorrupt
+from mycelia_storage.filters import FilterInput, where
+from mycelia_storage.indexes import FieldIndex, TextIndex
+from mycelia_storage.testing.texts import WORDS
+from mycelia_storage.text import MOST_TERMS, to_float32
+
+SEED = 20_261_121
+INDEX = TextIndex({"text": 1.0, "title": 2.5})
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[SQLiteStorageBackend]:
+    with SQLiteStorageBackend({"dbPath": str(tmp_path / "s.db")}) as storage:
+        yield storage
+
+
+# -- blocks ------------------------------------------------------------------------------------------------------------
+
+
+def read(blocks: list[Block]) -> dict[int, tuple[float, int]]:
+    return {id: (tf, length) for block in blocks for id, tf, length in postings(block)}
+
+
+@pytest.mark.parametrize(
+    "posting",
+    [(1.0, 1), (255.0, 255), (256.0, 256), (2.5, 7), (1.0, 65_535), (1.0, 65_536), (0.3, 2**31)],
+)
+@pytest.mark.parametrize("id", [1, 65_535, 65_536, 131_071, 2**32, 2**40, 2**62])
+def test_a_block_keeps_any_posting(id: int, posting: tuple[float, int]) -> None:
+    (block,) = encode(base_of(id), [(id, *posting)])
+    assert read([block]) == {id: (to_float32(posting[0]), posting[1])}
+    assert not disorder([block])
+    (same,) = change(block, [(id, (3.0, 4))])
+    assert read([same]) == {id: (3.0, 4)}
+    assert change(same, [(id, None)]) == []
+
+
+def test_most_postings_take_four_bytes() -> None:
+    blocks = list(encode(0, [(id, 1.0, 20) for id in range(1, 1_001)]))
+    assert sum(len(block.data) for block in blocks) == 4_000
+    assert [len(block.data) for block in blocks[:-1]] == [LARGEST] * (len(blocks) - 1)
+
+
+@pytest.mark.parametrize("spread", [300, 200_000, 2**34])
+def test_blocks_changed_at_random_hold_what_a_dict_does(spread: int) -> None:
+    random = Random(SEED + spread)
+    held: dict[int, tuple[float, int]] = {}
+    blocks: list[Block] = []
+    highest = 0
+    for step in range(400):
+        batch: dict[int, tuple[float, int] | None] = {}
+        for _ in range(random.choice([1, 1, 3, 40])):
+            if random.random() < 0.5:
+                highest += random.randrange(1, max(2, spread // 100))
+                id = highest
+            else:
+                id = random.randrange(1, spread)
+            posting = (random.choice([1.0, 2.0, 300.0, to_float32(0.3)]), random.choice([5, 80, 300, 70_000]))
+            common = random.random() < 0.95
+            batch[id] = None if random.random() < 0.3 else (1.0, 20) if common else posting
+        blocks = changed(blocks, sorted(batch.items()))
+        for id, wanted in batch.items():
+            if wanted is None:
+                held.pop(id, None)
+            else:
+                held[id] = wanted
+        highest = max(highest, *batch)
+        assert read(blocks) == held, f"seed {SEED}, step {step}"
+        assert not disorder(blocks), f"seed {SEED}, step {step}"
+        assert all(len(block.data) <= LARGEST for block in blocks)
+
+
+def changed(blocks: list[Block], changes: list[Change]) -> list[Block]:
+    """The blocks of a term after changes, each of which goes to the block that it belongs to."""
+    found = list(blocks)
+    for id, posting in changes:
+        place = max((at for at, block in enumerate(found) if block.first <= id), default=None)
+        if place is not None:
+            found[place : place + 1] = change(found[place], [(id, posting)])
+        elif posting is not None:
+            found[0:0] = encode(base_of(id), [(id, *posting)])
+    together: list[Block] = []
+    for at, block in enumerate(blocks):
+        until = blocks[at + 1].first if at + 1 < len(blocks) else 2**63
+        part = [each for each in changes if block.first <= each[0] < until]
+        together += change(block, part) if part else [block]
+    before = [(id, *posting) for id, posting in changes if posting and (not blocks or id < blocks[0].first)]
+    if before:
+        together[0:0] = encode(base_of(before[0][0]), before)
+    assert read(together) == read(found)
+    return together
+
+
+# -- upkeep ------------------------------------------------------------------------------------------------------------
+
+
+def assert_as_defined(storage: StorageBackend, query: str, limit: int = 10, filter: FilterInput | None = None) -> Any:
+    """The search gives what the contract's own gives."""
+    found = storage.search_text(query, namespace="t", limit=limit, filter=filter)
+    wanted: SearchHits = StorageBackend.search_text(storage, query, namespace="t", limit=limit, filter=filter)
+    assert [hit.key for hit in found] == [hit.key for hit in wanted]
+    assert [hit.score for hit in found] == pytest.approx([hit.score for hit in wanted], rel=1e-6)
+    assert [hit.entry for hit in found] == [hit.entry for hit in wanted]
+    return found
+
+
+def texts(random: Random, number: int, most: int = 30) -> dict[str, Any]:
+    return {
+        f"k{place:05}": {"text": " ".join(random.choices(WORDS, k=random.randrange(most))), "n": place}
+        for place in range(number)
+    }
+
+
+def rows(storage: SQLiteStorageBackend) -> list[Any]:
+    return storage._rows("SELECT * FROM storage_text_postings ORDER BY 1, 2, 3", ())
+
+
+def test_a_write_that_leaves_the_text_alone_changes_no_posting(storage: SQLiteStorageBackend) -> None:
+    storage.create_index("t", INDEX)
+    storage.set_many(texts(Random(SEED), 50), namespace="t")
+    storage._writer_connection.execute("CREATE TABLE touched (n)")  # type: ignore[union-attr]
+    storage._writer_connection.execute(  # type: ignore[union-attr]
+        "CREATE TRIGGER touching AFTER UPDATE ON storage_text_postings BEGIN INSERT INTO touched VALUES (1); END"
+    )
+    storage._writer_connection.config(1003, 1)  # type: ignore[union-attr] # SQLITE_DBCONFIG_ENABLE_TRIGGER
+    entry = storage.get_entry("k00003", namespace="t")
+    assert entry is not None
+    storage.set_metadata("k00003", {"seen": 1}, namespace="t")
+    storage.set("k00003", entry.value | {"n": -1}, namespace="t")
+    assert storage._rows("SELECT count(*) FROM touched", ()) == [(0,)]
+    storage.set("k00003", entry.value | {"text": entry.value["text"] + " raven garden"}, namespace="t")
+    assert storage._rows("SELECT count(*) > 0 FROM touched", ()) == [(1,)]
+
+
+def test_building_gives_what_writing_gives(storage: SQLiteStorageBackend) -> None:
+    random = Random(SEED)
+    storage.create_index("t", INDEX)
+    storage.set_many(texts(random, 700), namespace="t")
+    storage.set_many(texts(random, 300), namespace="t")
+    storage.delete_many([f"k{place:05}" for place in range(0, 700, 3)], namespace="t")
+    assert storage.check().ok
+    found = [(hit.key, hit.score) for hit in assert_as_defined(storage, "garden spore")]
+    storage.drop_index("t", "text:text,title")
+    assert rows(storage) == []
+    storage.create_index("t", INDEX)
+    assert storage.check().ok
+    assert [(hit.key, hit.score) for hit in assert_as_defined(storage, "garden spore")] == found
+
+
+def test_entries_far_apart_and_very_long_texts(storage: SQLiteStorageBackend) -> None:
+    storage.create_index("t", INDEX)
+    for place, id in enumerate([70_000, 3, 2**33, 2**50, 200_000, 2**33 + 5]):
+        storage._writer_connection.execute(  # type: ignore[union-attr]
+            "INSERT OR REPLACE INTO storage_entries (id, namespace, key, value, created_at, updated_at, version)"
+            " VALUES (?, 'filler', 'k', 'null', 1, 1, 1)",
+            (id - 1,),
+        )
+        storage.set(f"k{place}", {"text": "raven " * (place + 1) + "owl"}, namespace="t")
+        storage._writer_connection.execute("DELETE FROM storage_entries WHERE namespace = 'filler'")  # type: ignore[union-attr]
+        assert_as_defined(storage, "raven owl")
+    storage.set("long", {"text": "raven garden " * 40_000}, namespace="t")
+    storage.set("k2", {"text": "a raven at home"}, namespace="t")
+    assert_as_defined(storage, "raven home")
+    assert storage.check().ok
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "DELETE FROM storage_text_postings WHERE term = 'garden'",
+        "UPDATE storage_text_postings SET data = substr(data, 1, length(data) - 4) WHERE term = 'garden'",
+        "UPDATE storage_text_postings SET data = CAST(data || x'00' AS BLOB) WHERE term = 'garden'",
+        "UPDATE storage_text_postings SET first = first + 1 WHERE term = 'garden'",
+        "UPDATE storage_text_postings SET term = 'gardens' WHERE term = 'garden'",
+        "UPDATE storage_text_postings SET kind = kind + 1 WHERE term = 'garden'",
+        "UPDATE storage_text_indexes SET entries = entries + 1",
+        "UPDATE storage_text_indexes SET length = length - 1",
+        "DELETE FROM storage_text_indexes",
+        "UPDATE storage_entries SET value = '{\"text\": \"something else\"}' WHERE key = 'k00003'",
+    ],
+)
+def test_check_finds_what_does_not_agree(storage: SQLiteStorageBackend, fault: str) -> None:
+    storage.create_index("t", INDEX)
+    storage.set_many(texts(Random(SEED), 60), namespace="t")
+    assert storage.check().ok
+    storage._writer_connection.execute(fault)  # type: ignore[union-attr]
+    report = storage.check()
+    assert not report.ok
+    assert "'text:text,title' of namespace 't'" in " ".join(report.problems)
+    storage.drop_index("t", "text:text,title")
+    storage.create_index("t", INDEX)
+    assert storage.check().ok
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "UPDATE storage_text_postings SET kind = 17",
+        "UPDATE storage_text_postings SET data = CAST(data || x'00' AS BLOB)",
+        "UPDATE storage_text_postings SET data = x''",
+        "DELETE FROM storage_text_indexes",
+    ],
+)
+def test_a_damaged_index_is_named_and_can_be_made_anew(storage: SQLiteStorageBackend, fault: str) -> None:
+    storage.create_index("t", INDEX)
+    storage.set_many(texts(Random(SEED), 60), namespace="t")
+    storage._writer_connection.execute(fault)  # type: ignore[union-attr]
+    with suppress(StorageCorrupt):  # whatever is left of it, nothing but this
+        storage.search_text("garden", namespace="t")
+    with suppress(StorageCorrupt):
+        storage.set("k00001", {"text": "garden spore raven"}, namespace="t")
+    assert "'text:text,title' of namespace 't'" in " ".join(storage.check().problems)
+    storage.drop_index("t", "text:text,title")
+    storage.create_index("t", INDEX)
+    assert storage.check().ok
+    assert_as_defined(storage, "garden spore")
+
+
+# -- search ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("indexed", [False, True], ids=["no field index", "a field index"])
+def test_filters_that_leave_few(storage: SQLiteStorageBackend, indexed: bool) -> None:
+    storage.create_index("t", INDEX)
+    if indexed:
+        storage.create_index("t", FieldIndex("n"))
+    storage.set_many(texts(Random(SEED), 3_000), namespace="t")
+    for filter in (
+        where("n") < 3,
+        where("n") == 17,
+        (where("n") > 2_000) & (where("n") < 2_012),
+        where("n") >= 1_500,
+        where("n") == -1,
+        where("$key").ends_with("77"),
+        where("text").contains("Größe") & (where("n") < 100),
+    ):
+        assert_as_defined(storage, "garden forest raven", 7, filter)
+        assert_as_defined(storage, "garden", 1, filter)
+
+
+def test_an_index_that_goes_is_not_asked_any_more(storage: SQLiteStorageBackend) -> None:
+    storage.create_index("t", INDEX)
+    storage.set_many(texts(Random(SEED), 2_000), namespace="t")
+    for _ in range(2):
+        assert_as_defined(storage, "garden forest", 5, where("n") < 2)
+        storage.create_index("t", FieldIndex("n"))
+        assert_as_defined(storage, "garden forest", 5, where("n") < 2)
+        storage.drop_index("t", "n")
+
+
+def test_many_ties_are_in_order_of_their_keys(storage: SQLiteStorageBackend) -> None:
+    storage.create_index("t", INDEX)
+    random = Random(SEED)
+    keys = [f"k{place:04}" for place in range(900)]
+    random.shuffle(keys)
+    storage.set_many({key: {"text": "raven"} for key in keys}, namespace="t")
+    assert [hit.key for hit in assert_as_defined(storage, "raven", 12)] == sorted(keys)[:12]
+    assert [hit.key for hit in assert_as_defined(storage, "raven", 3, where("$key") > "k0500")] == [
+        "k0501",
+        "k0502",
+        "k0503",
+    ]
+
+
+def test_of_many_words_the_rarest_count(storage: SQLiteStorageBackend) -> None:
+    storage.create_index("t", TextIndex("text"))
+    vocabulary = [f"word{number}" for number in range(3 * MOST_TERMS)]
+    for place in range(30):
+        storage.set(f"k{place}", {"text": " ".join(vocabulary[: (place + 1) * 6])}, namespace="t")
+    found = assert_as_defined(storage, " ".join(vocabulary), 30)
+    assert 0 < len(found) < 30
+    assert found.plan["candidates"] == len(found)
+
+
+def test_scattered_entries_are_added_up_without_an_array(
+    storage: SQLiteStorageBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mycelia_storage.backends.sqlite import text_search
+
+    monkeypatch.setattr(text_search, "_DENSE", 1)
+    storage.create_index("t", INDEX)
+    storage.set_many(texts(Random(SEED), 300), namespace="t")
+    for name in range(40):
+        storage.set_many({f"f{name}-{place}": 1 for place in range(50)}, namespace="filler")
+        storage.set(f"x{name}", {"text": "raven garden"}, namespace="t")
+    assert_as_defined(storage, "raven owl")
+    assert_as_defined(storage, "raven garden tree", 100)
+
+
+def test_a_search_sees_one_state_while_others_write(storage: SQLiteStorageBackend) -> None:
+    import threading
+
+    storage.create_index("t", TextIndex("text"))
+    storage.set_many({f"k{place}": {"text": "raven one"} for place in range(20)}, namespace="t")
+    stop = threading.Event()
+
+    def write() -> None:
+        step = 0
+        while not stop.is_set():
+            step += 1
+            word = "one" if step % 2 else "two"
+            storage.set_many({f"k{place}": {"text": f"raven {word}"} for place in range(20)}, namespace="t")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(150):
+            hits = storage.search_text("raven", namespace="t", limit=20)
+            assert len(hits) == 20
+            assert len({hit.entry.value["text"] for hit in hits}) == 1
+    finally:
+        stop.set()
+        writer.join()
