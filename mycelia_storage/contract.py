@@ -606,10 +606,10 @@ class StorageBackend(ABC):
     ) -> SqlRows:
         """Answer one SELECT over ``views``, which are all that it sees (:mod:`mycelia_storage.sql_views`).
 
-        Each ``?`` is bound to the next parameter. At most ``limit`` rows come back, within ``timeout`` seconds. It reads
-        a committed state, and can write nothing, reach no other table, setting or file, and call only functions that
-        compute. The language is the backend's. Raises SqlRefused, SqlTimeout, TransactionError in a transaction, and
-        SqlUnavailable where there is no SQL.
+        Each ``?`` is bound to the next parameter. At most ``limit`` rows come back, within ``timeout`` seconds. It
+        reads a committed state; it can write nothing, reach no other table, no setting and no file, and call only
+        functions that compute. The language is the backend's. Raises SqlRefused, SqlTimeout, TransactionError in a
+        transaction, and SqlUnavailable where there is no SQL.
         """
         raise SqlUnavailable(f"the {self.backend_name} backend has no SQL")
 

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,8 +43,9 @@ from ...fair_lock import FairLock
 from ...indexes import Index, VectorIndex
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...nearest.index import NearestIndex, VectorSettings
+from ...sql_views import SqlRows, SqlView, check_query
 from ...values import encode_metadata
-from . import care, forks, journal, vector_codes
+from . import care, forks, journal, sql_queries, vector_codes
 from .connections import CLOCK_TICK, create_file, last_written, open_connection, switch_journal
 from .driver_errors import translate
 from .reading import GET, GET_ENTRY, HAS, Row, Rows, Values, decode_stored, now_ms, to_entry
@@ -604,6 +605,22 @@ class SQLiteStorageBackend(VectorReads):
         if id in self._expired_ids:
             raise TransactionExpired("the transaction passed its time limit and was rolled back")
         raise TransactionError(f"no open transaction {id!r}")
+
+    # -- SQL -------------------------------------------------------------------------------------------------------
+
+    def query_sql(
+        self,
+        sql: str,
+        parameters: Sequence[Any] = (),
+        *,
+        views: Mapping[str, SqlView],
+        limit: int = 1_000,
+        timeout: float = 5.0,
+    ) -> SqlRows:
+        bound = check_query(sql, parameters, views, limit, timeout)
+        if self._closed:
+            raise StorageClosed("the storage is closed")
+        return sql_queries.query(self.path, self.settings, sql, bound, views, limit, timeout)
 
     # -- care ------------------------------------------------------------------------------------------------------
 

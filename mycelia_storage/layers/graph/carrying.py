@@ -53,7 +53,7 @@ def format_of(path: Path, given: str | None) -> Format:
 
 
 def store_all(graph: Graph, items: Iterable[Node | Relationship]) -> Carried:
-    """Store nodes and relationships in batches, each one transaction. A relationship's ends come before it, or exist."""
+    """Store nodes and relationships in batches, each one transaction. A relationship's ends come before it."""
     counts = [0, 0]
     waiting = iter(items)
     while batch := list(islice(waiting, BATCH)):

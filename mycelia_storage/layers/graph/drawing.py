@@ -92,7 +92,9 @@ def draw(part: Subgraph, path: Path, *, title: str = "") -> None:
     for one in part.relationships:
         ends = (one.from_node, one.to_node)
         if ends[0] in part.nodes and ends[1] in part.nodes and one.relation_type not in edge_labels.get(ends, ""):
-            edge_labels[ends] = ", ".join(filter(None, (edge_labels.get(ends), _cut(one.relation_type)))).replace("$", r"\$")
+            edge_labels[ends] = ", ".join(filter(None, (edge_labels.get(ends), _cut(one.relation_type)))).replace(
+                "$", r"\$"
+            )
     simple = nx.DiGraph(network)
     nx.draw_networkx_edge_labels(simple, places, edge_labels, font_size=6, ax=axes)
     axes.set_axis_off()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -90,7 +93,7 @@ class Graph:
         return self._storage
 
     def initialize(self) -> None:
-        """Make its namespaces and indexes, any number of times. Raises InvalidInput when vectors were declared otherwise."""
+        """Make its namespaces and indexes, any number of times. Raises InvalidInput for vectors declared otherwise."""
         places = self._kept.places
 
         def make(tx: StorageBackend) -> None:
@@ -127,7 +130,9 @@ class Graph:
 
         return self.storage.run_transaction(attempt)
 
-    def _snapshot(self, work: Callable[Concatenate[StorageBackend, Kept, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+    def _snapshot(
+        self, work: Callable[Concatenate[StorageBackend, Kept, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
         """Several reads of one state; in a transaction that is its own."""
         with self.storage.transaction(read_only=True) as state:
             return work(state, self._kept, *args, **kwargs)
@@ -144,7 +149,7 @@ class Graph:
     def store_many(
         self, given: Iterable[Node], relationships_given: Iterable[Relationship] = ()
     ) -> tuple[list[Node], list[Relationship]]:
-        """Insert or replace nodes and relationships in one transaction. Raises NodeNotFound, InvalidValue, BatchError."""
+        """Insert or replace nodes and relationships in one transaction. Raises as storing one does, and BatchError."""
         new_nodes = [_checked(node, Node) for node in given]
         edges = [_checked(one, Relationship) for one in relationships_given]
 
@@ -173,8 +178,6 @@ class Graph:
         """Bring a soft-deleted node back; whether there was one. Relationships to deleted nodes stay hidden."""
 
         def restore(tx: StorageBackend, kept: Kept) -> bool:
-            from dataclasses import replace
-
             node = nodes.load(tx, kept, node_id, deleted=True)
             if node is None or not node.deleted:
                 return False
@@ -204,7 +207,7 @@ class Graph:
         return nodes.load_all(self.storage, self._kept, deleted=deleted)
 
     def merge_nodes(self, keep: str, duplicates: Sequence[str], *, by: str = "") -> Merged:
-        """Make one node of several: their relationships lead to ``keep``, what it lacks it takes, the others are deleted.
+        """Make one node of several: relationships lead to ``keep`` then, what it lacks it takes, the others go.
 
         Raises NodeNotFound, InvalidInput.
         """
@@ -243,11 +246,9 @@ class Graph:
         return self._write(relationships.delete, relationship_id)
 
     def end_relationship(self, relationship_id: str, at: int) -> Relationship:
-        """Say that a relationship held until ``at``: it stays readable ``as_of`` before. Raises RelationshipNotFound."""
+        """Say that a relationship held until ``at``: ``as_of`` before, it stays. Raises RelationshipNotFound."""
 
         def end(tx: StorageBackend, kept: Kept) -> Relationship:
-            from dataclasses import replace
-
             found = relationships.load(tx, kept, relationship_id)
             if found is None:
                 raise RelationshipNotFound(kept.places.root, relationship_id)
@@ -300,7 +301,7 @@ class Graph:
         known_at: int | None = None,
         limit: int | None = 10_000,
     ) -> dict[str, int]:
-        """The ids within ``hops`` steps, each with its number of steps, nearest first, then by id; at most ``limit``."""
+        """The ids within ``hops`` steps, each with its steps; nearest first, then by id; ``limit`` at most."""
         steps = Steps.read(direction, types, as_of, known_at)
         return self._snapshot(walking.reach, _several(node_ids), hops, steps, limit)[0]
 
@@ -396,14 +397,10 @@ class Graph:
 
     def load_vector(self, node_id: str) -> list[float] | None:
         """A node's vector, or None."""
-        from array import array
-
         held = self.storage.get(check_id(node_id), namespace=self._kept.places.vectors)
         if held is None:
             return None
         numbers = array("f", held)
-        import sys
-
         if sys.byteorder == "big":
             numbers.byteswap()
         return numbers.tolist()

@@ -163,6 +163,10 @@ def in_key(link: Link) -> str:
     return join_key(link.to_node, link.relation_type, link.from_node, link.relationship_id)
 
 
+#: Weight, valid_from and valid_to where a row does not say.
+_DEFAULTS: Final[tuple[Any, ...]] = (1, None, None)
+
+
 def link_value(link: Link) -> list[Any]:
     """``[recorded_at, weight, valid_from, valid_to]`` without what it ends with by default: 1, null, null."""
     value = [link.recorded_at, link.weight, link.valid_from, link.valid_to]
@@ -176,9 +180,9 @@ def link_value(link: Link) -> list[Any]:
 def read_link(key: str, value: list[Any], outward: bool) -> Link:
     """The link of a row."""
     near, relation_type, far, relationship_id = map(str, split_key(key))
-    recorded_at, weight, valid_from, valid_to = [*value, *(1, None, None)[len(value) - 1 :]]
-    ends = (near, far) if outward else (far, near)
-    return Link(*ends, relation_type, relationship_id, recorded_at, weight, valid_from, valid_to)
+    from_node, to_node = (near, far) if outward else (far, near)
+    recorded_at, weight, valid_from, valid_to = (*value, *_DEFAULTS[len(value) - 1 :])
+    return Link(from_node, to_node, relation_type, relationship_id, recorded_at, weight, valid_from, valid_to)
 
 
 class Batch:

@@ -16,7 +16,7 @@ from .records import Node, Relationship
 
 
 class Merged(NamedTuple):
-    """The node that is left, relationships that moved to it, and those dropped as said twice or as between the merged."""
+    """The node that is left, relationships that moved to it, and those dropped, as said twice or between the merged."""
 
     node: Node
     moved: int

@@ -61,7 +61,9 @@ def from_networkx(network: Any) -> Iterator[Node | Relationship]:
         tags = known.pop("tags", ())
         yield Node(str(id), **{"data": rest or None, **known}, tags=tuple(tags))
     keyed = network.is_multigraph()
-    edges = network.edges(keys=True, data=True) if keyed else ((a, b, "", data) for a, b, data in network.edges(data=True))
+    edges = (
+        network.edges(keys=True, data=True) if keyed else ((a, b, "", data) for a, b, data in network.edges(data=True))
+    )
     for from_node, to_node, key, attributes in edges:
         known, rest = _split(attributes, _EDGE_FIELDS)
         known = {"data": rest or None, "relation_type": "related", **known}
@@ -73,7 +75,8 @@ def from_networkx(network: Any) -> Iterator[Node | Relationship]:
 
 
 def _split(attributes: dict[str, Any], names: frozenset[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    known, rest = {}, {}
+    known: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
     for name, value in attributes.items():
         (known if name in names else rest)[str(name)] = value
     return known, rest

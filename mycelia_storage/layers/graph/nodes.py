@@ -40,7 +40,9 @@ def store(tx: StorageBackend, kept: Kept, nodes: Sequence[Node]) -> list[Node]:
     places, now = kept.places, now_ms()
     before = tx.get_many({node.id: None for node in nodes}, namespace=places.nodes)
     batch = Batch()
-    stored, hidden, shown = [], [], []
+    stored: list[Node] = []
+    hidden: list[Node] = []
+    shown: list[Node] = []
     for node in nodes:
         old = before.get(node.id)
         was = None if old is None else node_from_json(node.id, old)
@@ -59,10 +61,10 @@ def store(tx: StorageBackend, kept: Kept, nodes: Sequence[Node]) -> list[Node]:
         stored.append(node)
     batch.apply(tx)
     for node in hidden:
-        _rest(tx, places, node, places.vectors, places.resting)
+        _rest(tx, node, places.vectors, places.resting)
         relationships.hide(tx, places, node.id)
     for node in shown:
-        _rest(tx, places, node, places.resting, places.vectors)
+        _rest(tx, node, places.resting, places.vectors)
         relationships.show(tx, kept, node.id)
     return stored
 
@@ -128,7 +130,7 @@ def _label_vector(tx: StorageBackend, batch: Batch, places: Places, node: Node) 
         batch.put(namespace, node.id, entry.value, {**entry.metadata, **labels(node)})
 
 
-def _rest(tx: StorageBackend, places: Places, node: Node, source: str, target: str) -> None:
+def _rest(tx: StorageBackend, node: Node, source: str, target: str) -> None:
     """Take a node's vector out of the search, or back."""
     entry = tx.get_entry(node.id, namespace=source)
     if entry is not None:

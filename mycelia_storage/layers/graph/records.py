@@ -50,7 +50,9 @@ class Node:
         _check_times(created_at=self.created_at, updated_at=self.updated_at)
 
     @classmethod
-    def new(cls, id: str, data: Any = None, node_type: str | None = None, tags: Iterable[str] = (), peer: str = "") -> Self:
+    def new(
+        cls, id: str, data: Any = None, node_type: str | None = None, tags: Iterable[str] = (), peer: str = ""
+    ) -> Self:
         """A node as the original's ``Node::new`` makes one."""
         return cls(id, data, node_type, tuple(tags), created_by=peer, updated_by=peer)
 

@@ -50,7 +50,9 @@ def store(tx: StorageBackend, kept: Kept, given: Sequence[Relationship]) -> list
 
 
 def _soft_deleted(tx: StorageBackend, places: Places, ids: list[str]) -> set[str]:
-    return {id for id, record in tx.get_many(ids, namespace=places.nodes).items() if record["deleted"]} if ids else set()
+    return (
+        {id for id, record in tx.get_many(ids, namespace=places.nodes).items() if record["deleted"]} if ids else set()
+    )
 
 
 def _hide(batch: Batch, places: Places, link: Link) -> None:

@@ -53,7 +53,9 @@ def by_text(
 ) -> list[NodeHit]:
     """The nodes whose texts fit the words best."""
     condition = _condition(storage, kept, node_type, tag, within)
-    return as_nodes(storage, kept, storage.search_text(text, namespace=kept.places.texts, limit=limit, filter=condition))
+    return as_nodes(
+        storage, kept, storage.search_text(text, namespace=kept.places.texts, limit=limit, filter=condition)
+    )
 
 
 def by_vector(
@@ -93,7 +95,7 @@ def store_vectors(
     """Give nodes their vectors, each with metadata. Raises NodeNotFound, InvalidValue, IndexFull."""
     places = kept.places
     found = node_store.load_many(tx, kept, dict.fromkeys(check_id(node_id) for node_id, _, _ in given))
-    items = []
+    items: list[dict[str, Any]] = []
     for node_id, vector, metadata in given:
         node = found.get(node_id)
         if node is None:

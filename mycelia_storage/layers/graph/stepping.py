@@ -59,7 +59,8 @@ class Steps:
         """Whether time lets the link be."""
         at = self.as_of
         if at is not None and (
-            (link.valid_from is not None and at < link.valid_from) or (link.valid_to is not None and at >= link.valid_to)
+            (link.valid_from is not None and at < link.valid_from)
+            or (link.valid_to is not None and at >= link.valid_to)
         ):
             return False
         return self.known_at is None or link.recorded_at <= self.known_at
