@@ -149,7 +149,7 @@ class Graph:
     def store_many(
         self, given: Iterable[Node], relationships_given: Iterable[Relationship] = ()
     ) -> tuple[list[Node], list[Relationship]]:
-        """Insert or replace nodes and relationships in one transaction. Raises as storing one does, and BatchError."""
+        """Insert or replace nodes and relationships in one transaction. Raises as storing one does."""
         new_nodes = [_checked(node, Node) for node in given]
         edges = [_checked(one, Relationship) for one in relationships_given]
 
@@ -388,7 +388,7 @@ class Graph:
     # -- vectors -------------------------------------------------------------------------------------------------------
 
     def store_vector(self, node_id: str, vector: VectorInput, metadata: dict[str, Any] | None = None) -> None:
-        """Give a node its vector. Raises NodeNotFound, InvalidValue, BatchError (of IndexFull)."""
+        """Give a node its vector. Raises NodeNotFound, InvalidValue, IndexFull."""
         self.store_vectors([(node_id, vector, metadata or {})])
 
     def store_vectors(self, vectors: Iterable[tuple[str, VectorInput, dict[str, Any]]]) -> int:

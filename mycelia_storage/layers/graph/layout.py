@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ...contract import StorageBackend
-from ...errors import InvalidInput
+from ...errors import BatchError, InvalidInput
 from ...names import Namespace, check_key, check_namespace, join_key, key_prefix, split_key
 
 MOST_ID_BYTES: Final = 256
@@ -224,7 +224,10 @@ class Batch:
             [((namespace, key), (value, metadata))] = self._sets.items()
             tx.set(key, value, namespace=namespace, metadata=metadata)
         elif self._sets:
-            tx.set_many(_items(self._sets))
+            try:
+                tx.set_many(_items(self._sets))
+            except BatchError as error:
+                raise next(iter(error.errors.values())) from None
         self._sets, self._drops = {}, {}
 
 

@@ -11,7 +11,7 @@ from ...filters import Filter, where
 from ...similarity import VectorInput, to_vector
 from . import nodes as node_store
 from .errors import GraphTooLarge, NodeNotFound
-from .layout import check_id, check_tag, check_type
+from .layout import Batch, check_id, check_tag, check_type
 from .nodes import Kept, labels
 from .records import NodeHit, VectorHit
 from .settings import VectorConfig
@@ -95,7 +95,7 @@ def store_vectors(
     """Give nodes their vectors, each with metadata. Raises NodeNotFound, InvalidValue, IndexFull."""
     places = kept.places
     found = node_store.load_many(tx, kept, dict.fromkeys(check_id(node_id) for node_id, _, _ in given))
-    items: list[dict[str, Any]] = []
+    batch = Batch()
     for node_id, vector, metadata in given:
         node = found.get(node_id)
         if node is None:
@@ -103,5 +103,6 @@ def store_vectors(
         if not isinstance(metadata, dict):
             raise InvalidInput("the metadata of a vector is a dict")
         held = to_vector(vector, config.index).astype("<f4").tobytes()
-        items.append({"key": node_id, "value": held, "metadata": {"metadata": metadata, **labels(node)}})
-    return tx.set_many(items, namespace=places.vectors).written
+        batch.put(places.vectors, node_id, held, {"metadata": metadata, **labels(node)})
+    batch.apply(tx)
+    return len(given)
