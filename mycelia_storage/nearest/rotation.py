@@ -30,6 +30,8 @@ def rotation(dimensions: int) -> Floats:
         signs = numpy.where(flips, numpy.float32(-1), numpy.float32(1))
         rows = rows[:, order] * signs
         rows[:, :block] = _hadamard(rows[:, :block])
+        if block < dimensions:  # both ends in turn, so that no dimension is left out
+            rows[:, -block:] = _hadamard(rows[:, -block:])
     return rows
 
 

@@ -28,6 +28,9 @@ DRIFT: Final = 0.15
 
 _AT_ONCE: Final = 8_192
 
+#: Where all codes end anyhow; farther numbers would only overflow.
+_FAR: Final = 1e6
+
 #: How much larger than the largest norm that the codes were fitted to a norm may be.
 _LARGER: Final = 1.01
 # magic, codebook, layout, width, count, scale, largest norm, whether outgrown, crc of the rest
@@ -70,10 +73,12 @@ class ScanCodes:
         import numpy
 
         largest = float(_norms(sample).max()) if index.metric == "dot" else 1.0
-        largest = largest if 0 < largest < float("inf") else 1.0
-        points = _points(index, sample, largest)
-        mean = points.mean(axis=0, dtype=numpy.float64).astype(numpy.float32)
-        spread = float(numpy.square(points - mean).mean(dtype=numpy.float64)) ** 0.5
+        largest = float(numpy.float32(min(largest or 1.0, 3e38)))
+        with numpy.errstate(over="ignore", invalid="ignore"):
+            points = _points(index, sample, largest)
+            mean = points.mean(axis=0, dtype=numpy.float64).astype(numpy.float32)
+            spread = float(numpy.square(points - mean, dtype=numpy.float64).mean()) ** 0.5
+        spread = float(numpy.float32(min(spread, 3e38)))
         return cls(index, mean, spread if 0 < spread < float("inf") else 1.0, largest)
 
     @property
@@ -93,6 +98,7 @@ class ScanCodes:
                 coded: Floats = numpy.matmul(self.points(part), self._rotation)
             if not numpy.isfinite(coded).all():  # vectors far out of the range of the others
                 coded = numpy.nan_to_num(coded)
+            numpy.clip(coded, -_FAR, _FAR, out=coded)
             self._sum += coded.sum(axis=0, dtype=numpy.float64)
             self._squares += float(numpy.einsum("ij,ij->", coded, coded, dtype=numpy.float64))
             with _one_thread(self._faiss):
@@ -102,7 +108,8 @@ class ScanCodes:
         """About the ``limit`` nearest positions, best first, with squared distances of about their points."""
         import numpy
 
-        turned = self.query_point(query) @ self._rotation
+        with numpy.errstate(over="ignore", invalid="ignore"):
+            turned = numpy.matmul(self.query_point(query), self._rotation)
         parameters = None
         if allowed is not None:
             bits = numpy.packbits(allowed, bitorder="little")
@@ -112,7 +119,8 @@ class ScanCodes:
             distances, found = self._codes.search(turned, min(limit, self.count), params=parameters)
         positions: Positions = found[0]
         held = int((positions >= 0).sum())
-        return positions[:held], distances[0, :held] * numpy.float32(self._scale**2)
+        with numpy.errstate(over="ignore", invalid="ignore"):
+            return positions[:held], distances[0, :held] * numpy.float32(min(self._scale**2, 3e38))
 
     def distances(self, query: Floats, scores: Floats) -> Floats:
         """The squared distances of points whose vectors have these scores."""
@@ -193,7 +201,8 @@ class ScanCodes:
         if len(data) < _HEADER.size:
             return None
         magic, version, layout, width, count, scale, largest, outgrown, crc = _HEADER.unpack_from(data)
-        expected = 12 * width + 8 + -(-count // 32) * 32 * width // 4
+        pairs = width // 2 + width // 2 % 2  # faiss rounds up to an even number
+        expected = 12 * width + 8 + -(-count // 32) * 16 * pairs
         body = memoryview(data)[_HEADER.size :]
         if (magic, version, layout, width) != (_MAGIC, codebook.VERSION, _layout(), _width(index)):
             return None
@@ -254,7 +263,7 @@ def _points(index: VectorIndex, matrix: Floats, largest: float) -> Floats:
     points = numpy.zeros((len(matrix), _width(index)), dtype=numpy.float32)
     points[:, : index.dimensions] = matrix
     if index.metric == "cosine":
-        points /= _norms(matrix)[:, None].astype(numpy.float32)
+        points[:, : index.dimensions] = matrix / _norms(matrix)[:, None]
     elif index.metric == "dot":
         points /= numpy.float32(largest)
         norms = numpy.minimum(_norms(matrix) / largest, 1)
@@ -267,9 +276,7 @@ def _query_point(index: VectorIndex, query: Floats, width: int) -> Floats:
     import numpy
 
     point = numpy.zeros((1, width), dtype=numpy.float32)
-    point[0, : index.dimensions] = query
-    if index.metric != "l2":
-        point /= numpy.float32(_norms(query[None])[0] or 1)
+    point[0, : index.dimensions] = query if index.metric == "l2" else query / (_norms(query[None])[0] or 1)
     return point
 
 

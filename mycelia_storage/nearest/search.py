@@ -154,8 +154,10 @@ class _Candidates:
         step = max(run.nearest.settings.rescored, run.limit * run.nearest.settings.rescored // 10)
         near, rough = self._near(4 * step)
         found, errors = self._others, numpy.empty(0, dtype=numpy.float32)
+        seen: set[int] = set()
         looked_at = 0
         while looked_at < len(near):
+            seen.update(near[looked_at : looked_at + step])
             part = [self._ids[at] for at in near[looked_at : looked_at + step]]
             scored = run.score(run.source.vectors(part))
             found = _joined(found, scored)
@@ -163,12 +165,15 @@ class _Candidates:
                 expected = dict(zip(part, rough[looked_at : looked_at + step].tolist(), strict=True))
                 exact = vectors.distances(run.query, scored.scores)
                 off = exact - numpy.array([expected[id] for id in scored.ids])
-                errors = numpy.concatenate((errors, off)) if looked_at else off
+                errors = numpy.concatenate((errors, off)) if errors.size else off
             looked_at += len(part)
-            if len(found.ids) >= run.limit and looked_at >= _MOST_STEPS * step:
+            if len(found.ids) >= run.limit and len(seen) >= _MOST_STEPS * step:
                 break
-            if looked_at == len(near) < self._count:
-                near, rough = self._near(4 * looked_at)
+            if looked_at == len(near) and len(seen) < self._count:
+                more, rough = self._near(4 * len(seen))
+                fresh = [place for place, at in enumerate(more) if at not in seen]
+                near, looked_at = [more[place] for place in fresh], 0
+                rough = None if rough is None else rough[fresh]
             if len(found.ids) >= run.limit and rough is not None and errors.size and looked_at < len(near):
                 last_hit = numpy.partition(found.scores, -run.limit)[-run.limit :][:1]
                 mean = float(errors.sum()) / len(errors)
@@ -177,7 +182,7 @@ class _Candidates:
                 if nearest > float(vectors.distances(run.query, last_hit)[0]):
                     break
         hits = _hits(run, found)
-        hits.plan = {"method": vectors.method, "vectors": total, "allowed": self._count, "rescored": looked_at}
+        hits.plan = {"method": vectors.method, "vectors": total, "allowed": self._count, "rescored": len(seen)}
         return hits
 
     def _near(self, wanted: int) -> tuple[list[int], Floats | None]:

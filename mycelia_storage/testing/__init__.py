@@ -75,4 +75,5 @@ __all__ = [
     "OpenStorage",
     "StorageContract",
     "TransactionContract",
+    "VectorContract",
 ]

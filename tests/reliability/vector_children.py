@@ -45,7 +45,9 @@ def found_otherwise(storage: StorageBackend, namespace: str, seed: int) -> str |
         near = storage.search_vectors(query, namespace=namespace, limit=10)
         if len(near) != len(wanted):
             return f"the number of hits in {namespace}"
-        every = {hit.key: hit for hit in StorageBackend.search_vectors(storage, query, namespace=namespace, limit=10_000)}
+        every = {
+            hit.key: hit for hit in StorageBackend.search_vectors(storage, query, namespace=namespace, limit=10_000)
+        }
         if any(every.get(hit.key) != hit for hit in near):
             return f"a hit in {namespace} that is stale"
     return None
