@@ -115,7 +115,7 @@ class _Guard:
         cursor = self._connection.cursor()
 
         def only_one(cursor: apsw.Cursor, text: str, _bindings: Any) -> bool:
-            if sql.replace("\r", "").strip(" \t\n;") != text.replace("\r", "").strip(" \t\n;"):
+            if _bare(sql) != _bare(text):
                 raise SqlRefused("one statement at a time")
             if cursor.is_explain or not cursor.is_readonly:
                 raise SqlRefused("a query is a SELECT")
@@ -213,3 +213,8 @@ def _field(source: tuple[str, ...], operator: str = "->") -> str:
 
 def _text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def _bare(sql: str) -> str:
+    """A statement without the space around it and what ends it."""
+    return sql.strip().rstrip("; \t\r\n\f")

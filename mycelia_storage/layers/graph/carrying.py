@@ -59,7 +59,7 @@ def store_all(graph: Graph, items: Iterable[Node | Relationship]) -> Carried:
     while batch := list(islice(waiting, BATCH)):
         nodes = [item for item in batch if isinstance(item, Node)]
         relationships = [item for item in batch if isinstance(item, Relationship)]
-        graph.store_many(nodes, relationships)
+        graph.store_many(nodes, relationships, to_deleted=True)
         counts[0] += len(nodes)
         counts[1] += len(relationships)
     return Carried(*counts)

@@ -147,14 +147,21 @@ class Graph:
         return self._write(nodes.store, [_checked(node, Node)])[0]
 
     def store_many(
-        self, given: Iterable[Node], relationships_given: Iterable[Relationship] = ()
+        self,
+        given: Iterable[Node],
+        relationships_given: Iterable[Relationship] = (),
+        *,
+        to_deleted: bool = False,
     ) -> tuple[list[Node], list[Relationship]]:
-        """Insert or replace nodes and relationships in one transaction. Raises as storing one does."""
+        """Insert or replace nodes and relationships in one transaction. Raises as storing one does.
+
+        ``to_deleted``: a relationship may lead to a soft-deleted node; it shows when the node is restored.
+        """
         new_nodes = [_checked(node, Node) for node in given]
         edges = [_checked(one, Relationship) for one in relationships_given]
 
         def store(tx: StorageBackend, kept: Kept) -> tuple[list[Node], list[Relationship]]:
-            return nodes.store(tx, kept, new_nodes), relationships.store(tx, kept, edges)
+            return nodes.store(tx, kept, new_nodes), relationships.store(tx, kept, edges, to_deleted=to_deleted)
 
         return self._write(store)
 

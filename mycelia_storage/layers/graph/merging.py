@@ -86,7 +86,7 @@ def _move(tx: StorageBackend, kept: Kept, keep: str, duplicates: set[str]) -> tu
             said.add(_said(new))
             moved.append(new)
     # An end that is soft-deleted is no reason to refuse: it was there before.
-    relationships.store(tx, replace(kept, checked=False), moved)
+    relationships.store(tx, kept, moved, to_deleted=True)
     return len(moved), dropped
 
 

@@ -105,7 +105,7 @@ def read(path: Path, format: str) -> Any:
         text = path.read_bytes()
         if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
             raise InvalidInput("GraphML with declarations of its own is not read")
-        return _deep(nx.parse_graphml(text.decode(), force_multigraph=True))
+        return _deep(nx.parse_graphml(text.decode(), edge_key_type=str, force_multigraph=True))
     except InvalidInput:
         raise
     except (ValueError, KeyError, TypeError, SyntaxError, AttributeError, nx.NetworkXException) as error:

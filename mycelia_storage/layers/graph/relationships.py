@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 PAGE: Final = 500
 
 
-def store(tx: StorageBackend, kept: Kept, given: Sequence[Relationship]) -> list[Relationship]:
-    """Insert or replace relationships by id; as they are stored. Raises NodeNotFound."""
+def store(
+    tx: StorageBackend, kept: Kept, given: Sequence[Relationship], *, to_deleted: bool = False
+) -> list[Relationship]:
+    """Insert or replace relationships by id; as they are stored. Raises NodeNotFound.
+
+    ``to_deleted``: soft-deleted ends will do; the relationship is hidden then.
+    """
     from .nodes import now_ms
 
     places, now = kept.places, now_ms()
@@ -32,7 +37,7 @@ def store(tx: StorageBackend, kept: Kept, given: Sequence[Relationship]) -> list
     for relationship in given:
         if kept.checked:
             for end in (relationship.from_node, relationship.to_node):
-                if end not in live:
+                if end not in live and not (to_deleted and end in resting):
                     raise NodeNotFound(places.root, end)
         old = before.get(relationship.id)
         relationship = dated(relationship, now, old)
