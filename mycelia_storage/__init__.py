@@ -74,6 +74,7 @@ _HOMES = {
         "BatchError",
         "CommitUnknown",
         "CursorExpired",
+        "EmbeddingMismatch",
         "ForeignDatabase",
         "IndexFull",
         "IndexNotFound",

@@ -140,6 +140,7 @@ class _AsyncContract:
     check = _works(StorageBackend.check)
     backup = _works(StorageBackend.backup)
     optimize = _works(StorageBackend.optimize)
+    component_migrator = _works(StorageBackend.component_migrator)
 
     def _reads(self) -> Lane:
         return self._lane("reads")

@@ -17,10 +17,11 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeVar
 
 from .errors import (
     BatchError,
@@ -28,6 +29,7 @@ from .errors import (
     IndexNotFound,
     InvalidInput,
     KeyExists,
+    MigrationError,
     SqlUnavailable,
     StorageBusy,
     StorageError,
@@ -35,13 +37,16 @@ from .errors import (
     UniqueViolation,
 )
 from .field_paths import parse_path
-from .filters import Filter, FilterInput, Sort, SortInput, match, parse_filter, parse_sort
+from .filters import Filter, FilterInput, Sort, SortInput, key_prefix_of, match, parse_filter, parse_sort
 from .indexes import Index, TextIndex, VectorIndex
 from .names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from .patterns import compile_pattern, literal_prefix
 from .similarity import VectorInput, best, scores, to_matrix, to_vector
 from .sql_views import SqlRows, SqlView
 from .text import occurrences, query_terms, rank
+
+if TYPE_CHECKING:
+    from .migrations import Migration, Migrator
 
 R = TypeVar("R")
 
@@ -194,6 +199,11 @@ class StorageBackend(ABC):
 
     #: Name in configuration and status: "sqlite", "memory", ...
     backend_name: str = ""
+
+    @property
+    def sql_dialect(self) -> Literal["sqlite", "postgres"] | None:
+        """The dialect that migrations for it are written in, None for a storage without SQL."""
+        return None
 
     # -- entries ---------------------------------------------------------------------------------------------------
 
@@ -579,7 +589,8 @@ class StorageBackend(ABC):
         best_yet: EntryList = []
         scored: dict[str, float] = {}
         seen = 0
-        entries = (entry for entry in self.scan(namespace=namespace) if condition is None or match(condition, entry))
+        held = self.scan(namespace=namespace, prefix=key_prefix_of(condition))
+        entries = (entry for entry in held if condition is None or match(condition, entry))
         while page := _list(islice(entries, PAGE)):
             seen += len(page)
             matrix = to_matrix([entry.value for entry in page], declared.dimensions)
@@ -589,8 +600,8 @@ class StorageBackend(ABC):
             kept = {key for key, _ in best(scored.items(), limit)}
             best_yet = [entry for entry in (*best_yet, *page) if entry.key in kept]
             scored = {entry.key: scored[entry.key] for entry in best_yet}
-        held = {entry.key: entry for entry in best_yet}
-        hits = (SearchHit(key, score, held[key]) for key, score in best(scored.items(), limit))
+        found = {entry.key: entry for entry in best_yet}
+        hits = (SearchHit(key, score, found[key]) for key, score in best(scored.items(), limit))
         return SearchHits(hits, method="exact", vectors=seen)
 
     # -- SQL -------------------------------------------------------------------------------------------------------
@@ -661,6 +672,14 @@ class StorageBackend(ABC):
         time.sleep(seconds)
 
     # -- care ------------------------------------------------------------------------------------------------------
+
+    def component_migrator(self, component: str, migrations: Iterable[Migration]) -> AbstractContextManager[Migrator]:
+        """For ``with``: what applies the migrations of a plug-in to this database, beside the entries.
+
+        ``component`` is its name (:func:`~mycelia_storage.migrations.derive_schema_name`), with which its tables
+        begin. It has a connection of its own. Raises MigrationError where there is no SQL: ``sql_dialect`` tells.
+        """
+        raise MigrationError(f"the {self.backend_name} backend has no SQL schema that a component could add to")
 
     def ping(self) -> None:
         """Read once, at the same small cost whatever the size: for probes, which ``get_status`` may be too slow for.

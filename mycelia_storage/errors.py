@@ -13,6 +13,7 @@ StorageError
 ├── UniqueViolation                     a unique index already holds these field values
 ├── IndexNotFound                       a search in a namespace without an index for it
 ├── IndexFull                           a vector index already holds max_vectors
+├── EmbeddingMismatch                   vectors of other dimensions, metric or model than the namespace has
 ├── VersionConflict                     if_version did not match
 ├── NamespaceNotFound
 ├── NamespaceExists
@@ -105,6 +106,10 @@ class IndexNotFound(StorageError):
 
 class IndexFull(StorageError):
     """The namespace's vector index already holds ``max_vectors``."""
+
+
+class EmbeddingMismatch(StorageError):
+    """The namespace holds vectors of other dimensions, another metric or another model: they cannot be compared."""
 
 
 class VersionConflict(StorageError):

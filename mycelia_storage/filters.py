@@ -49,10 +49,12 @@ __all__ = [
     "SortInput",
     "SortKey",
     "identity",
+    "key_prefix_of",
     "match",
     "merge_equalities",
     "parse_filter",
     "parse_sort",
+    "split_key_prefix",
     "where",
 ]
 
@@ -224,6 +226,9 @@ def where(path: PathInput) -> Field:
     return Field(parse_path(path))
 
 
+_KEY: Final = parse_path("$key")
+
+
 def match(filter: Filter, entry: EntryLike) -> bool:
     """Whether ``entry`` meets ``filter``: the definition of every operator."""
     return filter._holds(entry)
@@ -232,6 +237,35 @@ def match(filter: Filter, entry: EntryLike) -> bool:
 def parse_filter(filter: FilterInput | None) -> Filter | None:
     """The filter of any spelling; None for None and for lists without content. Raises InvalidFilter, InvalidValue."""
     return None if filter is None else _parse(filter, 1)
+
+
+def key_prefix_of(filter: Filter | None) -> str:
+    """A prefix that the key of every match has, "" for none: what to scan instead of everything.
+
+    >>> key_prefix_of((where("$key").starts_with("room-7/")) & (where("unread") == True))
+    'room-7/'
+    """
+    if isinstance(filter, And):
+        return max((key_prefix_of(part) for part in filter.parts), key=len, default="")
+    if isinstance(filter, Comparison) and filter.operator == "startsWith" and filter.path == _KEY:
+        prefix: str = filter.operand
+        return prefix
+    return ""
+
+
+def split_key_prefix(filter: Filter) -> tuple[Filter | None, Filter | None]:
+    """The condition on the beginning of keys that a filter demands, and what else it demands; None for neither.
+
+    >>> split_key_prefix(where("$key").starts_with("a") & (where("b") == 1))[1]
+    Comparison(path=FieldPath(root='value', segments=('b',)), operator='eq', operand=1)
+    """
+    if not isinstance(filter, And):
+        return (filter, None) if key_prefix_of(filter) else (None, filter)
+    by_key = max(filter.parts, key=lambda part: len(key_prefix_of(part)), default=None)
+    if by_key is None or not isinstance(by_key, Comparison) or not key_prefix_of(by_key):
+        return None, filter
+    rest = tuple(part for part in filter.parts if part is not by_key)
+    return by_key, None if not rest else rest[0] if len(rest) == 1 else And(rest)
 
 
 def merge_equalities(parts: Iterable[Filter]) -> list[Filter]:

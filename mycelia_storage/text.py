@@ -25,8 +25,11 @@ import struct
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from .field_paths import FieldPath, parse_path
+from .indexes import TextIndex
 from .stemming import stem
 
 K1: Final = 1.2
@@ -98,6 +101,12 @@ def texts_of(value: Any) -> Iterable[str]:
         for member in value:
             if isinstance(member, str):
                 yield member
+
+
+@lru_cache(maxsize=256)
+def fields_of(index: TextIndex) -> tuple[tuple[FieldPath, float], ...]:
+    """The fields of an index, parsed, with their weights."""
+    return tuple((parse_path(path), weight) for path, weight in index.fields)
 
 
 def occurrences(fields: Iterable[tuple[Any, float]], language: str | None) -> Occurrences:

@@ -79,8 +79,10 @@ class PostgresSchemas:
             "SELECT indexname FROM pg_indexes WHERE schemaname = %s AND starts_with(indexname, 'mycelia_ix_')", (name,)
         ).fetchall()
         orders = [f"DROP INDEX {name}.{index}" for (index,) in own]
-        tables = ", ".join(f"{name}.storage_{table}" for table in _TABLES)
+        made = connection.execute("SELECT to_regclass(%s)", (f"{name}.storage_vectors",)).fetchone()
+        later = ("vectors",) if made is not None and made[0] is not None else ()
+        tables = ", ".join(f"{name}.storage_{table}" for table in (*_TABLES, *later))
         connection.execute("; ".join([*orders, f"TRUNCATE {tables}", f"SELECT {name}.storage_enter('')"]))
 
 
-_TABLES = ("entries", "namespaces", "changes", "indexes", "unique", "state")
+_TABLES = ("entries", "namespaces", "changes", "indexes", "unique", "state", "texts", "postings", "sums")

@@ -125,3 +125,10 @@ def test_the_postgres_engines_answer_alike(postgres_dsn: str) -> None:
         "a set against an entry of set_many",
     }
     assert found["workloads"]["get"]["ours_to_floor"] > 0
+
+
+def test_the_bench_of_agents_runs_small() -> None:
+    from bench import agents
+
+    found = agents.run("sqlite", rounds=2, calls=1, sizes=[200, 400], large=0)
+    assert {"create_memory", "search_memories", "count", "delete_room"} <= found.keys()

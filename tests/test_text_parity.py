@@ -14,7 +14,12 @@ from typing import Any
 import orjson
 import pytest
 
-from mycelia_storage import MemoryStorageBackend, RocksDBStorageBackend, SQLiteStorageBackend
+from mycelia_storage import (
+    MemoryStorageBackend,
+    PostgresStorageBackend,
+    RocksDBStorageBackend,
+    SQLiteStorageBackend,
+)
 from mycelia_storage.contract import StorageBackend
 from mycelia_storage.field_paths import parse_path
 from mycelia_storage.filters import match, where
@@ -59,13 +64,16 @@ def definition() -> dict[tuple[str, str], dict[str, Occurrences]]:
     return {}
 
 
-@pytest.fixture(params=["memory", "rocksdb", "sqlite"])
+@pytest.fixture(params=["memory", "rocksdb", "sqlite", "postgres"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StorageBackend]:
     opened: StorageBackend
     if request.param == "memory":
         opened = MemoryStorageBackend()
     elif request.param == "rocksdb":
         opened = RocksDBStorageBackend(tmp_path / "s")
+    elif request.param == "postgres":
+        schemas = request.getfixturevalue("postgres_schemas")
+        opened = PostgresStorageBackend(schemas.url, schema=schemas.new())
     else:
         opened = SQLiteStorageBackend({"dbPath": str(tmp_path / "s.db")})
     with opened:

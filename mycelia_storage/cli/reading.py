@@ -22,7 +22,8 @@ _LIST_PAGE: Final = 1000
 _WHERE_HELP: Final = "A condition, such as 'speaker = \"Melanie\"' or 'session >= 5'. Repeated: all must hold."
 
 
-def _where_option(command: _Command) -> _Command:
+def where_option(command: _Command) -> _Command:
+    """Add ``--where``."""
     return click.option("--where", multiple=True, metavar="CONDITION", help=_WHERE_HELP)(command)
 
 
@@ -54,7 +55,7 @@ def list_command(
     Piped or with --json each line is a JSON string.
     """
     with open_to_read(db) as storage:
-        _require_namespace(storage, namespace)
+        require_namespace(storage, namespace)
         keys = _keys(storage, namespace, pattern, limit, offset, after)
         if plain:
             for key in keys:
@@ -83,7 +84,7 @@ def _keys(
 @click.command("query")
 @click.argument("namespace")
 @db_option
-@_where_option
+@where_option
 @click.option("--sort", multiple=True, metavar="FIELD", help="Sort by this field, -FIELD downwards. Repeatable.")
 @_limit_option
 @_offset_option
@@ -102,9 +103,9 @@ def query_command(
     Without --sort they come in the order of their keys. Fields of the value are named as they are (speaker,
     user.name, tags[0]); $key, $metadata.x, $created_at and $updated_at reach the rest.
     """
-    condition = _condition(where)
+    condition = condition_of(where)
     with open_to_read(db) as storage:
-        _require_namespace(storage, namespace)
+        require_namespace(storage, namespace)
         entries: Iterator[Entry]
         if condition is None and not sort and limit is None and not offset:
             entries = storage.scan(namespace=namespace)
@@ -118,20 +119,21 @@ def query_command(
 @click.command("count")
 @click.argument("namespace")
 @db_option
-@_where_option
+@where_option
 def count_command(namespace: str, db: str, where: tuple[str, ...]) -> None:
     """Print how many entries of NAMESPACE meet every condition."""
-    condition = _condition(where)
+    condition = condition_of(where)
     with open_to_read(db) as storage:
-        _require_namespace(storage, namespace)
+        require_namespace(storage, namespace)
         print_json(storage.count(namespace=namespace, filter=condition))
 
 
-def _condition(where: tuple[str, ...]) -> Filter | None:
+def condition_of(where: tuple[str, ...]) -> Filter | None:
+    """The conditions of ``--where`` as one filter. Raises InvalidFilter."""
     return reduce(and_, map(parse_where, where)) if where else None
 
 
-def _require_namespace(storage: StorageBackend, namespace: str) -> None:
-    # The contract reads a missing namespace as an empty one; a person has more likely mistyped it.
+def require_namespace(storage: StorageBackend, namespace: str) -> None:
+    """Raise NamespaceNotFound for a missing one: the contract reads it as empty, a person has more likely mistyped."""
     if storage.get_namespace(namespace) is None:
         raise NamespaceNotFound(f"no namespace {namespace!r}")

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import struct
 import threading
+import zlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import orjson
+
 from ..errors import StorageError
+from ..filters import split_key_prefix
 from ..indexes import VectorIndex
 from ..similarity import to_matrix
 from .columns import Columns
@@ -43,8 +47,9 @@ _ADDED_AT_ONCE: Final = 8_000
 #: Vectors added to a graph at a time while others wait for it.
 _LINKED_AT_ONCE: Final = 32
 
-_IDS: Final = struct.Struct("<4sQQ")
-_MAGIC: Final = b"MyNI"
+# magic, ids, bytes of the list of ids, bytes of the codes, crc of the list and of which are alive
+_IDS: Final = struct.Struct("<4sQQQI")
+_MAGIC: Final = b"MyNJ"
 
 
 class VectorSettings(NamedTuple):
@@ -67,6 +72,39 @@ class Difference(NamedTuple):
     """These entries are to be looked up in the view."""
     all: bool
     """Whether the view sees none but those."""
+
+
+class _Ids(NamedTuple):
+    """What saved codes stand for."""
+
+    ids: list[Any]
+    alive: Mask
+    end: int
+    """Where they end and the codes begin."""
+    codes_end: int
+
+
+def _read_ids(data: bytes) -> _Ids | None:
+    import numpy
+
+    if len(data) < _IDS.size:
+        return None
+    magic, count, size, codes_size, crc = _IDS.unpack_from(data)
+    listed = _IDS.size + size
+    end = listed + count
+    if magic != _MAGIC or len(data) < end or zlib.crc32(memoryview(data)[_IDS.size : end]) != crc:
+        return None
+    ids: list[Any] = orjson.loads(memoryview(data)[_IDS.size : listed])
+    alive = numpy.frombuffer(data, dtype=numpy.uint8, count=count, offset=listed) != 0
+    return _Ids(ids, alive, end, end + codes_size) if len(ids) == count else None
+
+
+def saved_ids(data: bytes) -> set[Any] | None:
+    """The entries that :meth:`NearestIndex.to_bytes` has codes of, or None if it cannot be read."""
+    listed = _read_ids(data)
+    return (
+        None if listed is None else {id for id, alive in zip(listed.ids, listed.alive.tolist(), strict=True) if alive}
+    )
 
 
 class NearestIndex:
@@ -140,41 +178,37 @@ class NearestIndex:
 
     def load(self, seq: int, data: bytes) -> bool:
         """Begin anew with what :meth:`to_bytes` gave at ``seq``; False if it cannot be read, and nothing is changed."""
-        if load_faiss() is None or len(data) < _IDS.size:
-            return False
-        magic, count, codes_size = _IDS.unpack_from(data)
-        end = _IDS.size + 9 * count
-        if magic != _MAGIC or len(data) < end:
-            return False
         import numpy
 
-        codes = ScanCodes.from_bytes(self.declared, data[end : end + codes_size])
-        if codes is None or codes.count != count:
+        listed = _read_ids(data) if load_faiss() is not None else None
+        if listed is None:
+            return False
+        codes = ScanCodes.from_bytes(self.declared, data[listed.end : listed.codes_end])
+        if codes is None or codes.count != len(listed.ids):
             return False
         self._reset()
-        ids = numpy.frombuffer(data, dtype="<i8", count=count, offset=_IDS.size)
-        self.ids = ids.tolist()
-        self._alive = numpy.frombuffer(data, dtype=numpy.uint8, count=count, offset=_IDS.size + 8 * count) != 0
+        self.ids, self._alive = listed.ids, listed.alive
         if self._alive.all():
-            self._position = dict(zip(self.ids, range(count), strict=True))
+            self._position = dict(zip(self.ids, range(len(self.ids)), strict=True))
         else:
             self._position = {self.ids[at]: at for at in numpy.flatnonzero(self._alive).tolist()}
         self.vectors = codes
-        self.graph = Graph.from_bytes(self.declared, codes, data[end + codes_size :])
+        self.graph = Graph.from_bytes(self.declared, codes, data[listed.codes_end :])
         self.saved_links = 0 if self.graph is None else self.graph.count
         self.seq = self.saved_seq = self._recent_from = seq
         return True
 
     def to_bytes(self) -> bytes:
-        """The codes with the entries that they stand for; ids are whole numbers."""
+        """The codes with the entries that they stand for; ids are JSON data."""
         import numpy
 
         assert isinstance(self.vectors, ScanCodes)
-        ids = numpy.array(self.ids, dtype="<i8").tobytes()
+        ids = orjson.dumps(self.ids)
         alive = self._alive[: len(self.ids)].astype(numpy.uint8).tobytes()
         codes = self.vectors.to_bytes()
         graph = b"" if self.graph is None else self.graph.to_bytes()
-        return b"".join((_IDS.pack(_MAGIC, len(self.ids), len(codes)), ids, alive, codes, graph))
+        crc = zlib.crc32(alive, zlib.crc32(ids))
+        return b"".join((_IDS.pack(_MAGIC, len(self.ids), len(ids), len(codes), crc), ids, alive, codes, graph))
 
     def _is_overgrown(self, more: int) -> bool:
         """Whether most positions would stand for nothing."""
@@ -365,6 +399,11 @@ class NearestIndex:
         return mask
 
     def _matching(self, source: VectorSource, condition: Filter) -> Mask:
+        # The database has a range of keys in order; a column would have to look at every key there is.
+        by_key, rest = split_key_prefix(condition)
+        if by_key is not None:
+            within = self.positions(source.matching(by_key))
+            return within if rest is None else within & self._matching(source, rest)
         missing = self._columns.missing(condition)
         if missing and source.committed and source.position().seq == self.seq:
             fields = dict(source.fields(None))

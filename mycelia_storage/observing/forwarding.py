@@ -194,6 +194,10 @@ class _Observed:
     def transactions_span_namespaces(self) -> bool:
         return bool(self._inner.transactions_span_namespaces)
 
+    @property
+    def sql_dialect(self) -> Any:
+        return self._inner.sql_dialect
+
     def __getattr__(self, name: str) -> Any:
         # What a backend has beyond the contract: its settings, path, ...
         if name == "_inner":
@@ -232,6 +236,7 @@ class _Observed:
     search_vectors = _observed(StorageBackend.search_vectors)
     changes = _observed(StorageBackend.changes)
     watch = _observed_steps(StorageBackend.watch)
+    component_migrator = _observed(StorageBackend.component_migrator)
     ping = _observed(StorageBackend.ping)
     get_status = _observed(StorageBackend.get_status)
     check = _observed(StorageBackend.check)

@@ -167,6 +167,7 @@ class Draft:
             self._own.pop(space.name)
             self._gone.add(space.name)
             lost = max(space.last_change(), space.pruned_through)
+            self._clock.observe(space.vectors_through)
             self.state.drop_space(space, lost)
             self.state.lost_through = max(self.state.lost_through, lost)
         return entries
@@ -187,6 +188,8 @@ class Draft:
                 raise InvalidInput(f"index {name!r} of namespace {namespace!r} has another declaration")
             return name
         space.add_index(name, index)
+        if isinstance(index, VectorIndex):
+            space.begin_vector_log(self._clock.tick())
         for key, row in space.fork().rows():
             if row.is_live(self._now) or isinstance(index, TextIndex):
                 entry = row.entry(namespace, key)
@@ -204,6 +207,7 @@ class Draft:
         space = self.state.space(namespace)
         if space is None or name not in space.indexes:
             return False
+        self._clock.observe(space.vectors_through)
         self._space(namespace).remove_index(name)
         return True
 

@@ -6,7 +6,7 @@ import builtins
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..contract import (
     PAGE,
@@ -20,15 +20,22 @@ from ..contract import (
     check_limit,
     check_page,
     check_text,
+    pick_index,
 )
 from ..errors import InvalidInput, InvalidKey
 from ..filters import FilterInput, SortInput, parse_filter, parse_sort
-from ..indexes import Index
+from ..indexes import Index, VectorIndex
 from ..names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
+from ..nearest.search import search
 from ..patterns import check_pattern, compile_pattern, is_prefix_pattern, literal_prefix, prefix_end
+from ..similarity import VectorInput, to_vector
 from ..values import decode_value
 from .state import State
 from .texts import search_text
+from .vectors import StateVectors
+
+if TYPE_CHECKING:
+    from .storage import StateStorage
 
 _CHANGES_A_PAGE = 1_000
 
@@ -39,6 +46,14 @@ class StateReads(StorageBackend):
     @abstractmethod
     def _state(self) -> State:
         """The state to read. Raises StorageClosed, and in a transaction what its end demands."""
+
+    @abstractmethod
+    def _whole_storage(self) -> StateStorage:
+        """The storage itself."""
+
+    @abstractmethod
+    def _shows_committed(self) -> bool:
+        """Whether nothing is seen here but what has been committed."""
 
     def get(self, key: str, default: Any = None, *, namespace: Namespace = DEFAULT_NAMESPACE) -> Any:
         row = self._state().live_row(check_namespace(namespace), check_key(key))
@@ -139,6 +154,26 @@ class StateReads(StorageBackend):
     ) -> SearchHits:
         name, condition, query = check_namespace(namespace), parse_filter(filter), check_text(text)
         return search_text(self._state(), query, name, check_limit(limit), condition, index)
+
+    def search_vectors(
+        self,
+        vector: VectorInput,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        limit: int = 10,
+        filter: FilterInput | None = None,
+        exact: bool | None = None,
+        index: str | None = None,
+    ) -> SearchHits:
+        name, condition = check_namespace(namespace), parse_filter(filter)
+        check_limit(limit)
+        storage, state = self._whole_storage(), self._state()
+        space = state.space(name)
+        label, declared = pick_index({} if space is None else space.indexes, VectorIndex, name, index)
+        assert space is not None
+        query = to_vector(vector, declared)
+        source = StateVectors(storage, state, space, label, self._shows_committed())
+        return search(source, storage.nearest_index(name, declared), query, limit, condition, exact)
 
     def list_namespaces(self, *, prefix: Namespace | None = None) -> builtins.list[str]:
         if prefix is None:

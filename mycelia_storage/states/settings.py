@@ -26,6 +26,13 @@ class StateSettings:
     """Changes kept per namespace."""
     change_retention_age: float | None = None
     """Seconds that a change is kept; None: no limit by age."""
+    vectors_compared: int = 768_000
+    """Size of a vector index, in vectors times dimensions, up to which all vectors are compared with each query, from a
+    copy of them all in one piece; larger ones are searched by codes. Without faiss every index is compared."""
+    vectors_linked: int = 10_000
+    """Vectors from which an index declared with ``index="hnsw"`` gets its graph."""
+    vectors_rescored: int = 100
+    """How many candidates found by codes are ranked by their vectors at a time, for up to ten hits."""
 
     @classmethod
     def read(cls, config: Mapping[str, Any] | None, options: dict[str, Any]) -> Self:
@@ -39,7 +46,13 @@ class StateSettings:
 
     def check(self) -> None:
         """Raise InvalidConfig for what no option may be."""
-        for name, least in (("busy_timeout", 0), ("change_retention", 1)):
+        for name, least in (
+            ("busy_timeout", 0),
+            ("change_retention", 1),
+            ("vectors_compared", 0),
+            ("vectors_linked", 1),
+            ("vectors_rescored", 1),
+        ):
             number = getattr(self, name)
             if not isinstance(number, int) or isinstance(number, bool) or not least <= number < 2**31:
                 raise InvalidConfig(f"{name} is a whole number of at least {least}")

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ..contract import Change, ChangePage, Entry, NamespaceInfo
 from ..errors import CursorExpired
-from ..filters import Filter, Sort, match
-from ..indexes import FieldIndex, Index
+from ..filters import Comparison, Filter, Sort, key_prefix_of, match
+from ..indexes import FieldIndex, Index, VectorIndex
+from ..patterns import prefix_end
 from ..values import Stored, decode_metadata, decode_value
+
+#: Rows that a log of vectors keeps at least: so many, and a share of all vectors.
+VECTOR_CHANGES_KEPT: Final = 10_000
+VECTOR_CHANGES_SHARE: Final = 8
+
+_FORGOTTEN_AT_ONCE: Final = 64
 
 
 def now_ms() -> int:
@@ -47,7 +54,16 @@ class Row(NamedTuple):
 class Space(ABC):
     """One namespace of a state. Rows include those that have expired and were not swept yet."""
 
-    __slots__ = ("created_at", "indexes", "metadata", "name", "pruned_through", "tracked")
+    __slots__ = (
+        "created_at",
+        "indexes",
+        "metadata",
+        "name",
+        "pruned_through",
+        "tracked",
+        "vectors_from",
+        "vectors_through",
+    )
 
     name: str
     metadata: str | None
@@ -57,6 +73,10 @@ class Space(ABC):
     indexes: dict[str, Index]
     pruned_through: int
     """The seq of the last change that is no longer kept, 0 for none."""
+    vectors_from: int
+    """The first seq that the log of vectors reaches back to, 0 without such a log."""
+    vectors_through: int
+    """The last seq of the log of vectors, 0 without one."""
 
     @abstractmethod
     def fork(self) -> Space:
@@ -72,6 +92,10 @@ class Space(ABC):
     @abstractmethod
     def row(self, key: str) -> Row | None:
         """The row of ``key``."""
+
+    @abstractmethod
+    def live_values(self, keys: Sequence[str], now: int) -> list[tuple[str, Stored]]:
+        """Those of the keys whose entries exist and have not expired at ``now``, with their values as stored."""
 
     @abstractmethod
     def rows(self) -> Iterator[tuple[str, Row]]:
@@ -100,6 +124,11 @@ class Space(ABC):
         """Those of ``indexes`` that are of fields."""
         return {name: index for name, index in self.indexes.items() if isinstance(index, FieldIndex)}
 
+    @property
+    def vector_indexes(self) -> dict[str, VectorIndex]:
+        """Those of ``indexes`` that are of vectors."""
+        return {name: index for name, index in self.indexes.items() if isinstance(index, VectorIndex)}
+
     @abstractmethod
     def add_index(self, name: str, index: Index) -> None:
         """Declare an index, which is empty at first."""
@@ -123,6 +152,57 @@ class Space(ABC):
     @abstractmethod
     def text_postings(self, name: str, term: str) -> Iterator[tuple[str, float, int]]:
         """The entries that hold a term: key, tf, length, in order of key. The space must not change meanwhile."""
+
+    # -- the log of vectors ----------------------------------------------------------------------------------------
+
+    # A namespace with vector indexes has a log of the keys whose vectors change, by seq, without gaps; every entry is a
+    # vector of each index, so they share it. It begins above every seq that an earlier one may have had, and anew when
+    # the namespace is emptied: what a process remembers of before cannot be taken for what is there now.
+
+    @abstractmethod
+    def put_vector_change(self, seq: int, key: str) -> None:
+        """Add a row to the log of vectors."""
+
+    @abstractmethod
+    def forget_vector_changes(self, low: int, high: int) -> None:
+        """Remove the rows from ``low`` (inclusive) to ``high`` (exclusive)."""
+
+    @abstractmethod
+    def vector_changes(self, after: int) -> Iterator[tuple[int, str]]:
+        """The rows above ``after``, in order. The space must not change meanwhile."""
+
+    def saved_codes(self, name: str) -> tuple[int, bytes] | None:
+        """The codes kept of that vector index and the seq that they cover."""
+        return None
+
+    def begin_vector_log(self, seq: int) -> None:
+        """Begin the log after ``seq``, unless there is one."""
+        if not self.vectors_through:
+            self.vectors_from, self.vectors_through = seq + 1, seq
+
+    def end_vector_log(self) -> None:
+        """Forget the log."""
+        self.forget_vector_changes(self.vectors_from, self.vectors_through + 1)
+        self.vectors_from = self.vectors_through = 0
+
+    def log_vector(self, key: str) -> None:
+        """Log that the vector of ``key`` was set or removed, if there is a log; keep that within bounds."""
+        if not self.vectors_through:
+            return
+        self.vectors_through += 1
+        self.put_vector_change(self.vectors_through, key)
+        kept = max(VECTOR_CHANGES_KEPT, self.stored // VECTOR_CHANGES_SHARE)
+        oldest = self.vectors_through - kept + 1
+        if oldest - self.vectors_from >= _FORGOTTEN_AT_ONCE:
+            self.forget_vector_changes(self.vectors_from, oldest)
+            self.vectors_from = oldest
+
+    def renew_vector_log(self) -> None:
+        """Begin the log anew, if there is one: all vectors are gone."""
+        if self.vectors_through:
+            self.forget_vector_changes(self.vectors_from, self.vectors_through + 1)
+            self.vectors_through += 1
+            self.vectors_from = self.vectors_through + 1
 
     # -- the change log --------------------------------------------------------------------------------------------
 
@@ -233,12 +313,15 @@ class State(ABC):
 
     def select(self, namespace: str, condition: Filter | None, order: Sort) -> Iterator[Entry]:
         """The live entries that meet the condition, in that order, or else of their keys."""
-        entries = self.live_entries(namespace)
+        prefix = key_prefix_of(condition)
+        entries = self.live_entries(namespace, *((prefix, prefix_end(prefix)) if prefix else (None, None)))
         found = entries if condition is None else (entry for entry in entries if match(condition, entry))
         return iter(order.sorted(found)) if order else found
 
     def count(self, namespace: str, condition: Filter | None) -> int:
         """How many live entries meet the condition."""
+        if isinstance(condition, Comparison) and (prefix := key_prefix_of(condition)):
+            return sum(1 for _ in self.live_keys(namespace, prefix, prefix_end(prefix)))
         if condition is not None:
             return sum(1 for _ in self.select(namespace, condition, Sort()))
         space = self.space(namespace)

@@ -14,6 +14,8 @@ from ..clock import HybridClock
 from ..contract import Status, Transaction
 from ..dumps import write_dump
 from ..errors import StorageBusy, StorageClosed, TransactionError, TransactionExpired
+from ..indexes import VectorIndex
+from ..nearest.index import NearestIndex, VectorSettings
 from .draft import Draft
 from .settings import StateSettings
 from .state import State
@@ -46,6 +48,7 @@ class StateStorage(StateWrites):
         self._bound = threading.local()
         self._last_error: str | None = None
         self._sweeping_stopped = threading.Event()
+        self._nearest: dict[tuple[str, VectorIndex], NearestIndex] = {}
 
     def _start_sweeping(self) -> None:
         stop = self._sweeping_stopped
@@ -74,6 +77,24 @@ class StateStorage(StateWrites):
             raise StorageClosed("the storage is closed")
 
     # -- reading and writing ---------------------------------------------------------------------------------------
+
+    def nearest_index(self, namespace: str, declared: VectorIndex) -> NearestIndex:
+        """What is known of a vector index beside the state; nothing yet, if it was not asked for before."""
+        found = self._nearest.get((namespace, declared))
+        if found is None:
+            settings = VectorSettings(
+                self.settings.vectors_compared,
+                linked_from=self.settings.vectors_linked,
+                rescored=self.settings.vectors_rescored,
+            )
+            found = self._nearest.setdefault((namespace, declared), NearestIndex(declared, settings))
+        return found
+
+    def _whole_storage(self) -> StateStorage:
+        return self
+
+    def _shows_committed(self) -> bool:
+        return True
 
     def _write(self, change: Callable[[Draft], T]) -> T:
         self._refuse_inside_bound()
@@ -189,6 +210,10 @@ class StateStorage(StateWrites):
             draft = Draft(self._base(), self.clock)
             draft.sweep()
             self._publish(claim, draft, {*draft.state.names()}, slack=0)
+            for namespace, declared in list(self._nearest):
+                space = draft.state.space(namespace)
+                if space is None or declared not in space.vector_indexes.values():
+                    self._nearest.pop((namespace, declared), None)
         finally:
             self._turn.give_up(claim)
 
@@ -213,6 +238,7 @@ class StateStorage(StateWrites):
                 transaction._work.let_go()
             self._open.clear()
             self._sweeping_stopped.set()
+            self._nearest.clear()
             try:
                 self._let_go()
             finally:

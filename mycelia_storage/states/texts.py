@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from functools import lru_cache
 from heapq import heapify, heappop
 from typing import Final, NamedTuple
 
 from ..contract import Entry, SearchHit, SearchHits, pick_index
-from ..field_paths import FieldPath, parse_path
 from ..filters import Filter, match
 from ..indexes import TextIndex
-from ..text import Occurrences, idf, occurrences, query_terms, rarest, term_score
+from ..text import Occurrences, fields_of, idf, occurrences, query_terms, rarest, term_score
 from .state import State
 
 _NOTHING: Final = Occurrences({}, 0)
@@ -50,12 +48,6 @@ def text_change(index: TextIndex, old: Entry | None, new: Entry | None) -> TextC
 def text_of(index: TextIndex, entry: Entry) -> Occurrences:
     """What the postings of an entry have to say."""
     return occurrences(((path.read(entry), weight) for path, weight in fields_of(index)), index.language)
-
-
-@lru_cache(maxsize=256)
-def fields_of(index: TextIndex) -> tuple[tuple[FieldPath, float], ...]:
-    """The fields of an index, parsed, with their weights."""
-    return tuple((parse_path(path), weight) for path, weight in index.fields)
 
 
 def search_text(

@@ -123,6 +123,12 @@ class StateTransaction(StateWrites, Transaction):
         assert state is not None  # it is let go of at the end alone
         return state
 
+    def _whole_storage(self) -> StateStorage:
+        return self._work.storage
+
+    def _shows_committed(self) -> bool:
+        return self._work.read_only
+
     def _write(self, change: Callable[[Draft], T]) -> T:
         work = self._work
         with work.lock:

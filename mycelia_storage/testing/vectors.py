@@ -258,7 +258,7 @@ class VectorContract(ContractCase):
         assert nearest(storage) == ["a", "b"]
         with storage.transaction() as tx:
             tx.set("c", packed(2, 0.1), namespace="v")
-            tx.set("words", "beside it", namespace="w")
+            tx.set("words", "beside it", namespace="v/beside")
             tx.delete("a", namespace="v")
         assert nearest(storage) == ["c", "b"]
         assert nearest(snapshot) == ["a", "b"]

@@ -168,12 +168,13 @@ def test_hostile_names_of_schemas_and_tenants_are_quoted(postgres_dsn: str, admi
 
 def test_migrations_go_down_and_up_again(postgres_dsn: str, admin: psycopg.Connection) -> None:
     options = {"url": postgres_dsn, "schema": "up_and_down"}
+    versions = list(range(1, NEWEST_VERSION + 1))
     try:
         with open_migrator(options) as migrator:
-            assert migrator.up(dry_run=True) == [1, 2]
-            assert migrator.up() == [1, 2]
-            assert [line.state for line in migrator.status()] == ["applied", "applied"]
-            assert migrator.down(0) == [2, 1]
+            assert migrator.up(dry_run=True) == versions
+            assert migrator.up() == versions
+            assert [line.state for line in migrator.status()] == ["applied"] * NEWEST_VERSION
+            assert migrator.down(0) == versions[::-1]
         left = "SELECT relname FROM pg_class WHERE relnamespace = 'up_and_down'::regnamespace AND relkind IN ('r', 'S')"
         assert admin.execute(left).fetchall() == [("schema_version",)]
         assert admin.execute("SELECT 1 FROM pg_proc WHERE pronamespace = 'up_and_down'::regnamespace").fetchall() == []

@@ -7,14 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
 
+import numpy
 import psycopg
 import pytest
 
 from mycelia_storage.backends.postgres import PostgresStorageBackend
-from mycelia_storage.backends.postgres.tenants import TABLES
+from mycelia_storage.backends.postgres.tenants import TABLES, VECTORS
 from mycelia_storage.errors import InvalidConfig, StorageError, StorageReadOnly, UniqueViolation
 from mycelia_storage.filters import where
-from mycelia_storage.indexes import FieldIndex
+from mycelia_storage.indexes import FieldIndex, TextIndex, VectorIndex
 from mycelia_storage.testing import OpenStorage, StorageContract
 from mycelia_storage.testing.fixtures import eventually
 
@@ -29,6 +30,7 @@ def app_url(postgres_dsn: str) -> Iterator[str]:
     """A role of its own that owns the schema: neither superuser nor BYPASSRLS."""
     with psycopg.connect(postgres_dsn, autocommit=True) as admin:
         admin.execute(f"CREATE ROLE app LOGIN; CREATE SCHEMA {SCHEMA} AUTHORIZATION app")
+        admin.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
         try:
             yield postgres_dsn.replace("user=postgres", "user=app")
         finally:
@@ -47,7 +49,8 @@ def open_tenant(app_url: str) -> Iterator[OpenTenant]:
     for storage in opened:
         storage.close()
     with psycopg.connect(app_url, autocommit=True) as own:
-        for table in TABLES:
+        made = own.execute("SELECT to_regclass(%s)", (f"{SCHEMA}.{VECTORS}",)).fetchone()
+        for table in (*TABLES, VECTORS) if made is not None and made[0] else TABLES:
             own.execute(f"TRUNCATE {SCHEMA}.{table}")
 
 
@@ -128,7 +131,8 @@ def test_by_hand_nothing_is_read_or_written_without_the_tenant(
     with psycopg.connect(app_url) as own:
         if claimed is not None:
             own.execute("SELECT set_config('mycelia.tenant', %s, true)", (claimed,))
-        for table in TABLES:
+        made = own.execute("SELECT to_regclass(%s)", (f"{SCHEMA}.{VECTORS}",)).fetchone()
+        for table in (*TABLES, VECTORS) if made is not None and made[0] else TABLES:
             assert own.execute(f"SELECT * FROM {SCHEMA}.{table}").fetchall() == [], table
             assert own.execute(f"UPDATE {SCHEMA}.{table} SET tenant = 'other'").rowcount == 0
             assert own.execute(f"DELETE FROM {SCHEMA}.{table}").rowcount == 0
@@ -235,3 +239,30 @@ class TestTenant(StorageContract):
         return lambda **options: PostgresStorageBackend(
             contract_url, schema="contract", tenant=f"tenant {next(_numbers)}", **options
         )
+
+
+def test_tenants_search_their_own(open_tenant: OpenTenant) -> None:
+    acme, blue = open_tenant("acme", vector_exact_up_to=50), open_tenant("blue")
+    vectors = numpy.random.default_rng(20_261_121).normal(size=(100, 4)).astype("<f4")
+    for storage, most in ((acme, 100), (blue, 10)):
+        name = storage.settings.tenant
+        storage.create_index("v", VectorIndex(4))
+        storage.create_index("t", TextIndex("text"))
+        storage.set_many({f"{name}{n}": vectors[n].tobytes() for n in range(most)}, namespace="v")
+        storage.set_many({f"{name}{n}": {"text": "raven owl"} for n in range(most)}, namespace="t")
+        storage.set("one", {"text": f"raven of {name}"}, namespace="t")
+    acme.optimize()
+    for storage in (acme, blue):
+        name = storage.settings.tenant
+        hits = storage.search_vectors(vectors[7], namespace="v")
+        assert len(hits) == 10
+        assert hits.plan["method"] == ("graph" if storage is acme else "exact")
+        assert all(hit.key.startswith(str(name)) for hit in hits)
+        assert hits[0].key == f"{name}7"
+        assert [hit.key for hit in storage.search_text(str(name), namespace="t")] == ["one"]
+    before = [(hit.key, hit.score) for hit in blue.search_text("raven owl", namespace="t")]
+    acme.clear()
+    assert acme.search_text("raven", namespace="t") == []
+    assert [(hit.key, hit.score) for hit in blue.search_text("raven owl", namespace="t")] == before
+    assert acme.check().ok
+    assert blue.check().ok

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from mycelia_storage.backends.memory import MemoryStorageBackend
 from mycelia_storage.testing import OpenStorage, StorageContract
+from mycelia_storage.testing.vectors import VectorContract
 
 
 class TestMemory(StorageContract):
     @pytest.fixture
     def open_storage(self) -> OpenStorage:
         return MemoryStorageBackend
+
+
+class TestMemoryCodes(VectorContract):
+    """Vectors searched by codes from the first on."""
+
+    @pytest.fixture
+    def open_storage(self) -> OpenStorage:
+        return partial(MemoryStorageBackend, vectors_compared=0)

@@ -10,6 +10,7 @@ import pytest
 from mycelia_storage.backends.rocksdb import RocksDBStorageBackend
 from mycelia_storage.contract import StorageBackend
 from mycelia_storage.testing import OpenStorage, StorageContract
+from mycelia_storage.testing.vectors import VectorContract
 
 
 class TestRocksDB(StorageContract):
@@ -19,5 +20,18 @@ class TestRocksDB(StorageContract):
 
         def open_new(**options: object) -> StorageBackend:
             return RocksDBStorageBackend({"dbPath": str(tmp_path / f"s{next(numbers)}")}, **options)
+
+        return open_new
+
+
+class TestRocksDBCodes(VectorContract):
+    """Vectors searched by codes from the first on."""
+
+    @pytest.fixture
+    def open_storage(self, tmp_path: Path) -> OpenStorage:
+        numbers = count()
+
+        def open_new(**options: object) -> StorageBackend:
+            return RocksDBStorageBackend(tmp_path / f"s{next(numbers)}", vectors_compared=0, **options)
 
         return open_new

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from mycelia_storage.backends.postgres import PostgresStorageBackend
 from mycelia_storage.errors import CommitUnknown, InvalidConfig
 from mycelia_storage.filters import where
+from mycelia_storage.indexes import TextIndex, VectorIndex
 from mycelia_storage.testing.fixtures import eventually
 
 from .postgres_cluster import Node, cluster, either
@@ -41,8 +44,8 @@ def _delay(standby: Node, milliseconds: str) -> None:
     eventually(lambda: str(standby.ask("SHOW recovery_min_apply_delay")).removesuffix("ms") == milliseconds)
 
 
-def open_near(pair: tuple[Node, Node], wait: float) -> PostgresStorageBackend:
-    return PostgresStorageBackend(pair[0].dsn, replicas=[pair[1].dsn], replica_wait=wait)
+def open_near(pair: tuple[Node, Node], wait: float, **options: Any) -> PostgresStorageBackend:
+    return PostgresStorageBackend(pair[0].dsn, replicas=[pair[1].dsn], replica_wait=wait, **options)
 
 
 def test_a_lagging_replica_is_waited_for(pair: tuple[Node, Node]) -> None:
@@ -91,6 +94,35 @@ def test_replicas_serve_reads_and_the_primary_those_that_they_cannot(pair: tuple
         standby.order("SELECT pg_wal_replay_pause()")
         other.set("seen", "newer")
         assert storage.get("seen") == "new"  # the replica again
+
+
+def test_replicas_serve_searches(pair: tuple[Node, Node]) -> None:
+    primary, standby = pair
+    vectors = [struct.pack("<2f", 1, number) for number in range(40)]
+    with open_near(pair, 30, vector_exact_up_to=20) as storage, PostgresStorageBackend(primary.dsn) as other:
+        storage.create_index("t", TextIndex("text"))
+        storage.create_index("v", VectorIndex(2))
+        storage.set("a", {"text": "raven"}, namespace="t")
+        storage.set_many({f"k{number}": vector for number, vector in enumerate(vectors)}, namespace="v")
+        storage.optimize()
+
+        def found() -> tuple[list[str], list[str]]:
+            texts = storage.search_text("raven", namespace="t")
+            near = storage.search_vectors([1, 0], namespace="v", limit=2)
+            assert near.plan["method"] == "graph"
+            return [hit.key for hit in texts], [hit.key for hit in near]
+
+        assert found() == (["a"], ["k0", "k1"])
+        standby.order("SELECT pg_wal_replay_pause()")
+        other.set("b", {"text": "raven"}, namespace="t")
+        other.set("new", vectors[0], namespace="v")
+        assert found() == (["a"], ["k0", "k1"])  # the replica's
+        with storage.transaction(read_only=True) as snapshot:
+            assert len(snapshot.search_text("raven", namespace="t")) == 2
+        standby.order("SELECT pg_wal_replay_resume()")
+        eventually(lambda: found() == (["a", "b"], ["k0", "new"]))
+        for name in "tv":
+            storage.delete_namespace(name, recursive=True)
 
 
 def test_a_replica_that_is_gone_is_not_missed_and_used_when_it_is_back(pair: tuple[Node, Node]) -> None:

@@ -19,7 +19,7 @@ from .forkserver import ForkServer
 from .kill_campaign import run_campaign
 from .text_children import INDEX, RocksDBTextCampaign, TextCampaign, ranked_otherwise
 
-CYCLES = int(os.environ.get("KILL_CYCLES", "20"))
+CYCLES = int(os.environ.get("KILL_CYCLES", "15"))
 SEED = int(os.environ.get("KILL_SEED", 20_261_121))
 
 

@@ -7,13 +7,14 @@
           │                        ├─ log:      seq -> Change
           │                        ├─ indexes:  name -> declaration
           │                        ├─ unique:   index name -> (field values as text -> key)
+          │                        ├─ vectors:  seq -> key whose vector changed
           │                        └─ texts:    index name -> (term NUL key -> tf and length), and statistics
           └─ dropped: name of a deleted namespace -> last seq of the log that went with it
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import merge
 
 from ...contract import Change, Entry
@@ -23,13 +24,15 @@ from ...names import DEFAULT_NAMESPACE, check_key
 from ...states.ordered import SortedMap
 from ...states.state import Row, Space, State, now_ms
 from ...states.unique import unique_text
+from ...states.vectors import vector_log_problems
+from ...values import Stored
 from .text_postings import TextPostings
 
 
 class MemorySpace(Space):
     """One namespace in sorted maps."""
 
-    __slots__ = ("_expiring", "_log", "_rows", "_texts", "_unique")
+    __slots__ = ("_expiring", "_log", "_rows", "_texts", "_unique", "_vectors")
 
     def __init__(self, name: str, pruned_through: int = 0) -> None:
         self.name = name
@@ -43,6 +46,8 @@ class MemorySpace(Space):
         self._log: SortedMap[int, Change] = SortedMap()
         self._unique: dict[str, SortedMap[str, str]] = {}
         self._texts: dict[str, TextPostings] = {}
+        self._vectors: SortedMap[int, str] = SortedMap()
+        self.vectors_from = self.vectors_through = 0
 
     def fork(self) -> MemorySpace:
         copy = MemorySpace.__new__(MemorySpace)
@@ -52,6 +57,8 @@ class MemorySpace(Space):
         copy.indexes = self.indexes.copy()
         copy._unique = {name: held.fork() for name, held in self._unique.items()}
         copy._texts = {name: held.fork() for name, held in self._texts.items()}
+        copy.vectors_from, copy.vectors_through = self.vectors_from, self.vectors_through
+        copy._vectors = self._vectors.fork()
         return copy
 
     # -- rows ------------------------------------------------------------------------------------------------------
@@ -62,6 +69,14 @@ class MemorySpace(Space):
 
     def row(self, key: str) -> Row | None:
         return self._rows.get(key)
+
+    def live_values(self, keys: Sequence[str], now: int) -> list[tuple[str, Stored]]:
+        get = self._rows.get
+        return [
+            (key, row.value)
+            for key in keys
+            if (row := get(key)) is not None and (row.expires_at is None or row.expires_at > now)
+        ]
 
     def rows(self, low: str | None = None, high: str | None = None, reverse: bool = False) -> Iterator[tuple[str, Row]]:
         return self._rows.items(low, high, reverse=reverse)
@@ -84,6 +99,7 @@ class MemorySpace(Space):
         if self._texts:
             self._keep_texts(key, old, row)
         self._rows.put(key, row)
+        self.log_vector(key)
 
     def remove(self, key: str, old: Row) -> None:
         if self._unique:
@@ -93,11 +109,13 @@ class MemorySpace(Space):
         if old.expires_at is not None:
             self._expiring.pop((old.expires_at, key))
         self._rows.pop(key)
+        self.log_vector(key)
 
     def empty(self) -> None:
         self._rows, self._expiring = SortedMap(), SortedMap()
         self._unique = {index: SortedMap() for index in self._unique}
         self._texts = {index: TextPostings(held.index) for index, held in self._texts.items()}
+        self.renew_vector_log()
 
     # -- indexes ---------------------------------------------------------------------------------------------------
 
@@ -119,6 +137,8 @@ class MemorySpace(Space):
         self._unique.pop(name, None)
         self._texts.pop(name, None)
         del self.indexes[name]
+        if not self.vector_indexes:
+            self.end_vector_log()
 
     def holder(self, name: str, entry: Entry) -> str | None:
         text = self._text(name, entry)
@@ -148,6 +168,18 @@ class MemorySpace(Space):
         for held in self._texts.values():
             held.change(key, then, now)
 
+    # -- the log of vectors ----------------------------------------------------------------------------------------
+
+    def put_vector_change(self, seq: int, key: str) -> None:
+        self._vectors.put(seq, key)
+
+    def forget_vector_changes(self, low: int, high: int) -> None:
+        for seq, _ in list(self._vectors.items(low, high)):
+            self._vectors.pop(seq)
+
+    def vector_changes(self, after: int) -> Iterator[tuple[int, str]]:
+        return self._vectors.items(after + 1)
+
     # -- the change log --------------------------------------------------------------------------------------------
 
     @property
@@ -170,7 +202,8 @@ class MemorySpace(Space):
 
     def problems(self) -> Iterator[str]:
         """Whatever is wrong, each in a sentence."""
-        for problem in (*self._rows.problems(), *self._expiring.problems(), *self._log.problems()):
+        maps = (self._rows, self._expiring, self._log, self._vectors)
+        for problem in (*(problem for kept in maps for problem in kept.problems()), *vector_log_problems(self)):
             yield f"namespace {self.name!r}: {problem}"
         held: dict[str, dict[str, str]] = {name: {} for name in self._unique}
         expiring = 0

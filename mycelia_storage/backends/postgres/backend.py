@@ -11,10 +11,11 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import psycopg
 
@@ -31,10 +32,12 @@ from ...errors import (
     TransactionExpired,
 )
 from ...fair_lock import FairLock
+from ...migrations import Migration, Migrator
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...sql_views import SqlRows, SqlView, check_query
 from . import care, forks, journal, sql_queries, tenants
 from .driver_errors import translate, unknown_outcome
+from .kept_indexes import KeptIndexes
 from .listening import POLLING, WOKEN, Listener
 from .opening import Address
 from .place import Place
@@ -45,13 +48,15 @@ from .rows import Row, about, decode
 from .settings import PostgresSettings
 from .sql_words import read_query
 from .transactions import PostgresTransaction, Session
-from .uniques import UniqueIndexes
 from .upkeep import PostgresUpkeep
 from .writing import SET, PostgresWrites
 
 T = TypeVar("T")
 
 _CHANNEL: Final = "SELECT 'mycelia_' || md5(%s || '/' || %s)"
+_KEPT_TABLES: Final = """SELECT c.relname FROM pg_class AS c WHERE c.relnamespace = (
+SELECT relnamespace FROM pg_class WHERE oid = (SELECT tableoid FROM {s}.storage_sums LIMIT 1))
+AND c.relname IN ('storage_texts', 'storage_postings', 'storage_vectors', 'storage_sums')"""
 _NOTIFY: Final = "SELECT {s}.storage_wake({t})"
 
 #: Seconds that a backup or a check may take.
@@ -88,7 +93,7 @@ class PostgresStorageBackend(PostgresWrites):
         self.address = self._address.shown
         self._place = Place(settings.schema, settings.tenant, settings.busy_timeout)
         self._get, self._set = self._place.plain(GET), self._place.plain(SET)
-        self._uniques: dict[str, UniqueIndexes] = {}
+        self._kept: dict[str, KeptIndexes] = {}
         self._last_error: str | None = None
         self._transactions: dict[str, PostgresTransaction] = {}
         self._expired_ids: dict[str, None] = {}
@@ -140,6 +145,20 @@ class PostgresStorageBackend(PostgresWrites):
         if self._closed:
             raise StorageClosed("the storage is closed")
         return self._address.connect(self._place.enter)
+
+    @property
+    def sql_dialect(self) -> Literal["postgres"]:
+        return "postgres"
+
+    @contextmanager
+    def component_migrator(self, component: str, migrations: Iterable[Migration]) -> Iterator[Migrator]:
+        if self._closed:
+            raise StorageClosed("the storage is closed")
+        link = self._address.connect()
+        try:
+            yield Migrator(journal.PostgresJournal(link, self.settings.schema), migrations, component)
+        finally:
+            link.close()
 
     def _pools(self) -> list[Pool]:
         return [self._pool] if self._replicas is None else [self._pool, *self._replicas.pools()]
@@ -202,6 +221,15 @@ class PostgresStorageBackend(PostgresWrites):
         if self._replicas is not None:
             return self._read_anywhere(lambda link: link.rows(sql, parameters, None))
         return self._read(lambda link: link.rows(sql, parameters, None))
+
+    def _tuned_rows(self, settings: dict[str, str], sql: str, parameters: tuple[Any, ...]) -> Rows:
+        if self._replicas is not None:
+            return self._read_anywhere(lambda link: link.tuned_rows(settings, sql, parameters))
+        return self._read(lambda link: link.tuned_rows(settings, sql, parameters))
+
+    @property
+    def _exact_up_to(self) -> int:
+        return self.settings.vector_exact_up_to
 
     def _read_anywhere(self, draw: Callable[[Link], T]) -> T:
         if self._closed:
@@ -484,7 +512,11 @@ class PostgresStorageBackend(PostgresWrites):
         if self.settings.read_only:
             return
         self._upkeep.sweep()
-        self._read(lambda link: link.rows(self._place.sql("ANALYZE {s}.storage_entries"), (), False))
+        for (table,) in [("storage_entries",), *self._rows(_KEPT_TABLES, ())]:
+            self._analyse(table)
+
+    def _analyse(self, table: str) -> None:
+        self._read(lambda link: link.rows(self._place.sql(f"ANALYZE {{s}}.{table}"), (), False))
 
     def close(self) -> None:
         if self._closed:

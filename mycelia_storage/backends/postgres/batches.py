@@ -1,8 +1,8 @@
 """Several entries at once: set_many and restore, in chunks of bounded size.
 
 A large chunk goes into a temporary table by COPY, a small one along with the statement as arrays; one upsert then
-takes it over. A chunk with a unique index, or with existing keys that may not be overwritten,
-is written entry by entry if it does not go in whole.
+takes it over, and what text and vector indexes want is kept after that (:mod:`.keeping`). A chunk with a unique index,
+with existing keys that may not be overwritten, or with more vectors than there is room for, is written entry by entry.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ...contract import BatchResult, Entries, Entry, batch_pairs, check_ttl, read_batch_item
-from ...errors import BatchError, InvalidInput, KeyExists, StorageError, UniqueViolation
+from ...errors import BatchError, IndexFull, InvalidInput, InvalidValue, KeyExists, StorageError, UniqueViolation
 from ...names import SAFE_KEY_CHARS, check_key, check_namespace
 from ...values import encode_value
+from . import keeping
 from .documents import document_text
 from .rows import about, decode, decode_extra, encode
 
 if TYPE_CHECKING:
+    from .kept_indexes import KeptIndexes
     from .transactions import PostgresTransaction
 
 PREPARE: Final = "SELECT name, tracked, generation, lowest FROM {s}.storage_prepare_batch({w}, %s::text[])"
@@ -181,27 +183,50 @@ class Batch:
             # In a transaction that only the batch knows they stay so: who would change them waits for the lock.
             self._spaces.update(prepare(steps, names))
         spaces = {name: self._spaces[name] for name in names}
-        careful = any(space.generation for space in spaces.values())
+        kept = {name: steps.kept(name, space.generation) for name, space in spaces.items() if space.generation}
+        refused = 0
+        careful = any(known.uniques for known in kept.values())
+        for name, known in kept.items():
+            if known.vectors:
+                refused += self._refuse_no_vectors(chunk, name, known)
+                careful = careful or _may_fill(steps, known, sum(place[0] == name for place in chunk))
         tracked = 0
         if any(space.tracked for space in spaces.values()):
             tracked = sum(spaces[name].tracked for name, _ in chunk)
         if careful or (tracked and not self._overwrite):
-            return self._write_one_by_one(steps, chunk)
+            return refused + self._write_one_by_one(steps, chunk)
+        if not chunk:
+            return refused
         rows = list(chunk.values())
         width = _SET_COLUMNS if any(row[4:8] != _NOTHING for row in rows) else _FEWEST_COLUMNS
         source = Source(steps, rows, width)
         lowest = max(space.lowest for space in spaces.values())
         if self._overwrite:
-            if tracked:
+            if tracked or kept:
                 source.run(_UPSERT, lowest)
-                source.log(tracked)
+                if tracked:
+                    source.log(tracked)
+                keep_rows(steps, kept, chunk)
             else:
                 source.start(_UPSERT, lowest)
-            return 0
+            return refused
         new = {(name, key) for name, key in source.run(_UPSERT_NEW, lowest)}
-        refused = [place for place in chunk if place not in new]
-        self.errors.update({place: KeyExists(*place) for place in refused})
-        return len(refused)
+        existing = [place for place in chunk if place not in new]
+        self.errors.update({place: KeyExists(*place) for place in existing})
+        keep_rows(steps, kept, {place: row for place, row in chunk.items() if place in new})
+        return refused + len(existing)
+
+    def _refuse_no_vectors(self, chunk: _Chunk, name: str, known: KeptIndexes) -> int:
+        """Take what is no vector out of a chunk; how many."""
+        refused = 0
+        for place, row in [item for item in chunk.items() if item[0][0] == name]:
+            try:
+                known.check(_entry(row))
+            except InvalidValue as error:
+                self.errors[place] = error
+                del chunk[place]
+                refused += 1
+        return refused
 
     def _write_one_by_one(self, steps: PostgresTransaction, chunk: _Chunk) -> int:
         refused = 0
@@ -215,7 +240,7 @@ class Batch:
                     overwrite=self._overwrite,
                     ttl=None if row[7] is None else max(row[7], 1) / 1000,
                 )
-            except (KeyExists, UniqueViolation) as error:
+            except (KeyExists, UniqueViolation, IndexFull) as error:
                 self.errors[name, key] = error
                 refused += 1
         return refused
@@ -266,6 +291,26 @@ def prepare(steps: PostgresTransaction, names: Iterable[str]) -> dict[str, Space
     return {name: Space(*rest) for name, *rest in steps.run(PREPARE, (sorted(names),))}
 
 
+def keep_rows(steps: PostgresTransaction, kept: dict[str, KeptIndexes], chunk: _Chunk) -> None:
+    """Keep of the entries of a chunk, just written, what text and vector indexes want."""
+    for name, known in kept.items():
+        if known.searched:
+            entries = [_entry(row) for (own, _), row in chunk.items() if own == name]
+            if entries:
+                keeping.keep_entries(steps, name, known, entries)
+
+
+def _entry(row: _Row) -> Entry:
+    """The entry of a row as indexes see it: its key, value and metadata."""
+    name, key, value, is_json = row[:4]
+    return Entry(name, key, decode(value, is_json, name, key), decode_extra(row[5], name, key), 0, 0, 0, None)
+
+
+def _may_fill(steps: PostgresTransaction, known: KeptIndexes, coming: int) -> bool:
+    """Whether so many more entries may be more than a vector index has room for."""
+    return keeping.room_left(steps, known) < coming
+
+
 def restore(steps: PostgresTransaction, entries: Iterable[Entry]) -> int:
     """Store entries with their version, times and expiry; how many."""
     stored = 0
@@ -294,11 +339,21 @@ def _restore_chunk(steps: PostgresTransaction, chunk: dict[tuple[str, str], Entr
         times = (entry.expires_at, entry.version, entry.created_at, entry.updated_at)
         rows.append((name, key, *encode(entry.value, entry.metadata), *times))
     spaces = prepare(steps, {name for name, _ in chunk})
+    kept = {name: steps.kept(name, space.generation) for name, space in spaces.items() if space.generation}
+    for (name, _), entry in chunk.items():
+        if name in kept:
+            kept[name].check(entry)
     source = Source(steps, rows, len(_COLUMNS))
     source.run(_RESTORE)
     tracked = sum(spaces[name].tracked for name, _ in chunk)
     if tracked:
         source.log(tracked)
     for (name, key), entry in chunk.items():
-        if spaces[name].generation:
+        if name in kept and kept[name].uniques:
             steps.claim(name, key, entry)
+    keep_rows(steps, kept, {(row[0], row[1]): row for row in rows})
+    for name, known in kept.items():
+        if known.vectors and keeping.room_left(steps, known) < 0:
+            keeping.sweep_namespace(steps, name)
+            if keeping.room_left(steps, known) < 0:
+                raise known.full(name)

@@ -8,10 +8,12 @@ import orjson
 
 from ...contract import CheckReport, Status
 from ...errors import StorageClosed, StorageError
-from ...indexes import FieldIndex, index_from_json
+from ...indexes import FieldIndex, TextIndex, VectorIndex, index_from_json
 from ...names import check_namespace
 from .change_log import Rows
+from .kept_indexes import KeptVector, keep_text
 from .reading import PostgresReads
+from .search_check import check_text, check_vectors
 from .uniques import fingerprint, parse_index
 
 if TYPE_CHECKING:
@@ -100,6 +102,10 @@ def check(storage: PostgresStorageBackend, reads: PostgresReads) -> CheckReport:
             index = index_from_json(orjson.loads(declaration))
             if isinstance(index, FieldIndex) and index.unique:
                 problems += _check_unique(reads, space, name, index, index_id)
+            elif isinstance(index, TextIndex):
+                problems += check_text(reads, space, name, keep_text(index_id, index))
+            elif isinstance(index, VectorIndex):
+                problems += check_vectors(reads, space, name, KeptVector(index_id, name, index))
     except StorageClosed:
         raise
     except StorageError as error:

@@ -82,6 +82,31 @@ class Link:
                 self._execute(sql, parameters, prepare=prepare)
         return self._cursor.fetchall() if self._cursor.description is not None else []
 
+    @property
+    def affected(self) -> int:
+        """How many rows the last statement changed."""
+        return self._cursor.rowcount
+
+    def tuned_rows(self, settings: dict[str, str], sql: str, parameters: Sequence[Any]) -> list[Row]:
+        """All rows of a read, with settings of the server for it alone."""
+        calls = ", ".join(f"set_config('{name}', '{text}', true)" for name, text in settings.items())
+        if self.in_transaction:
+            # What else the transaction runs has the settings that it had.
+            before = ", ".join(f"current_setting('{name}', true)" for name in settings)
+            held = self.rows(f"SELECT {before}", (), None)[0]
+            self.rows(f"SELECT {calls}", (), None)
+            found = self.rows(sql, parameters, None)
+            again = [(name, text) for name, text in zip(settings, held, strict=True) if text]
+            calls = ", ".join(f"set_config('{name}', '{text}', true)" for name, text in again)
+            self.rows(f"SELECT {calls}", (), None)
+            return found
+        with self.connection.pipeline():
+            if self.enter is not None:
+                self.connection.execute(self.enter, prepare=self.prepare)
+            self.connection.execute(f"SELECT {calls}")
+            self._execute(sql, parameters)
+        return self._cursor.fetchall()
+
     def one(self, sql: str, parameters: Sequence[Any]) -> Row | None:
         """The first row of a statement, or None."""
         if self.enter is not None:

@@ -22,7 +22,13 @@ TABLES: Final = (
     "storage_indexes",
     "storage_unique",
     "storage_state",
+    "storage_texts",
+    "storage_postings",
+    "storage_sums",
 )
+
+#: Made with the first vector index.
+VECTORS: Final = "storage_vectors"
 
 _ROLE: Final = "SELECT current_user::text, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
 _UNGUARDED: Final = """SELECT c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -46,7 +52,7 @@ def confine(link: Link, place: Place, may_change: bool) -> None:
                 f"role {role!r} {why}, so row level security does not bind it: open a storage with a tenant as a"
                 " role of its own"
             )
-        unguarded = [name for (name,) in link.rows(_UNGUARDED, (place.schema, list(TABLES)), False)]
+        unguarded = [name for (name,) in link.rows(_UNGUARDED, (place.schema, [*TABLES, VECTORS]), False)]
         if unguarded:
             _guard(link, place, role, unguarded, may_change)
         if may_change and not link.rows(place.sql(_KNOWN), ()):

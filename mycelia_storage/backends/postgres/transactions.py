@@ -24,12 +24,12 @@ from ...errors import (
     UniqueViolation,
 )
 from ...indexes import FieldIndex
-from . import care, physical
+from . import care, graphs, physical
 from .driver_errors import translate, unknown_outcome
+from .kept_indexes import KeptIndexes, KeptVector
 from .pool import Link
 from .reading import Rows
 from .rows import Row, about
-from .uniques import UniqueIndexes
 from .writing import PostgresWrites
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NOW: Final = "SELECT {now}"
+#: Seconds that building an index may take.
+_LONG: Final = 24 * 3600.0
 _CLAIM: Final = "SELECT {s}.storage_claim({t}, %s, %s, %s::bigint[], %s::bytea[])"
 
 #: Why a session that is over cannot be used.
@@ -146,7 +148,7 @@ class PostgresTransaction(PostgresWrites, Transaction):
         self.id = f"tx_{uuid4().hex}"
         self._storage = storage
         self._place = storage._place
-        self._uniques = storage._uniques
+        self._kept = storage._kept
         self._session = session
         self._read_only = read_only
         self._depth = depth
@@ -250,6 +252,19 @@ class PostgresTransaction(PostgresWrites, Transaction):
             except psycopg.Error as error:
                 raise session.failed(error) from error
 
+    def _tuned_rows(self, settings: dict[str, str], sql: str, parameters: tuple[Any, ...]) -> Rows:
+        session = self._session
+        with session.mutex:
+            self._check()
+            try:
+                return session.link.tuned_rows(settings, sql, parameters)
+            except psycopg.Error as error:
+                raise session.failed(error) from error
+
+    @property
+    def _exact_up_to(self) -> int:
+        return self._storage.settings.vector_exact_up_to
+
     # -- writes ----------------------------------------------------------------------------------------------------
 
     def _call(self, statement: str, parameters: tuple[Any, ...], named: bool = False) -> Any:
@@ -313,6 +328,18 @@ class PostgresTransaction(PostgresWrites, Transaction):
             except psycopg.Error as error:
                 raise session.failed(error) from error
 
+    def copy_data(self, statement: str, data: bytes) -> None:
+        """Send what COPY takes as it is."""
+        session = self._session
+        with session.mutex:
+            self._check()
+            try:
+                session.link.settle()
+                with session.link.connection.cursor().copy(statement) as copy:
+                    copy.write(data)
+            except psycopg.Error as error:
+                raise session.failed(error) from error
+
     def start(self, statement: str, number: int) -> None:
         """Send a statement whose one parameter is a number, without waiting for it; :meth:`settle` does."""
         session = self._session
@@ -337,11 +364,19 @@ class PostgresTransaction(PostgresWrites, Transaction):
         """The server's clock in UTC milliseconds."""
         return int(self._rows(_NOW, ())[0][0])
 
+    def take_time(self) -> None:
+        """Let work that may take long have its time, in a transaction that nobody else knows of."""
+        if self.private:
+            self._session.deadline = time.monotonic() + _LONG
+
+    def kept(self, namespace: str, generation: int) -> KeptIndexes:
+        """What the indexes of a namespace, which are of that generation, want kept."""
+        known = self._kept.get(namespace)
+        return known if known is not None and known.generation == generation else self._find_kept(namespace)
+
     def claim(self, namespace: str, key: str, entry: Entry) -> None:
         """Give the entry's values of unique indexes to it. Raises UniqueViolation."""
-        known: UniqueIndexes = self._find_uniques(namespace)
-        ids, prints = known.prints(entry)
-        if not self.run(_CLAIM, (namespace, key, ids, prints))[0][0]:
+        if not self.run(_CLAIM, (namespace, key, *self._kept[namespace].prints(entry)))[0][0]:
             raise UniqueViolation(f"a unique index already holds these values ({about(namespace, key)})")
 
     @property
@@ -349,19 +384,30 @@ class PostgresTransaction(PostgresWrites, Transaction):
         """What the names of PostgreSQL's indexes of this schema and tenant begin with."""
         return physical.prefix(self._place)
 
+    def wants_graph(self, vector: KeptVector, entries: int) -> bool:
+        """Whether a vector index of so many entries is to have a graph."""
+        return graphs.wanted(vector.declared, entries, self._storage.settings.vector_exact_up_to)
+
+    def build_graph(self, sql_name: str, home: str, vector: KeptVector, entries: int) -> bool:
+        """Build the graph of a vector index; False where the role may not, which costs speed alone."""
+        return self._build(lambda link: graphs.build(link, self._place, sql_name, home, vector, entries), sql_name)
+
     def build_index(self, sql_name: str, namespace: str, index: FieldIndex) -> bool:
         """Build PostgreSQL's index; False where the role may not, which costs speed alone."""
+        return self._build(lambda link: physical.build(link, self._place, sql_name, namespace, index), sql_name)
+
+    def _build(self, make: Callable[[Link], None], about: str) -> bool:
         session = self._session
         with session.mutex:
             self._check_writable()
             self._script("SAVEPOINT building")
             try:
-                physical.build(session.link, self._place, sql_name, namespace, index)
+                make(session.link)
             except psycopg.errors.InsufficientPrivilege:
                 self._script("ROLLBACK TO building; RELEASE building")
                 return False
             except psycopg.Error as error:
-                raise session.failed(error, f"index of namespace {namespace!r}") from error
+                raise session.failed(error, f"building {about}") from error
             self._script("RELEASE building")
             return True
 

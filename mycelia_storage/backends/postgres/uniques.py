@@ -18,29 +18,11 @@ A part is preceded by its length. Null, lists, objects and missing fields have n
 from __future__ import annotations
 
 import hashlib
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...contract import Entry
 from ...field_paths import FieldPath, parse_path
 from ...indexes import FieldIndex
-
-
-class UniqueIndexes(NamedTuple):
-    """The unique indexes of a namespace; ``generation`` changes whenever they do."""
-
-    generation: int
-    indexes: tuple[tuple[int, tuple[FieldPath, ...]], ...]
-
-    def prints(self, entry: Entry) -> tuple[list[int], list[bytes]]:
-        """The ids of the indexes that the entry takes part in, and its prints."""
-        ids: list[int] = []
-        prints: list[bytes] = []
-        for index_id, paths in self.indexes:
-            print = fingerprint(paths, entry)
-            if print is not None:
-                ids.append(index_id)
-                prints.append(print)
-        return ids, prints
 
 
 def parse_index(index: FieldIndex) -> tuple[FieldPath, ...]:

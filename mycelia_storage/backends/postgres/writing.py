@@ -1,8 +1,8 @@
 """The writes of the contract, each one call of a function in the database (schema/postgres).
 
 Written once over ``_call`` and ``_steps``: the storage runs them in a transaction of their own, a transaction in
-itself. A namespace with unique indexes wants the entry's prints along (:mod:`.uniques`); the client learns so from the
-first refusal and remembers it, until the namespace's generation changes.
+itself. A namespace with unique, text or vector indexes wants along what they keep of the entry (:mod:`.kept_indexes`);
+the client learns so from the first refusal and remembers it, until the namespace's generation changes.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-import orjson
-
 from ...contract import BatchResult, Entries, Entry, check_ttl, check_version
 from ...errors import (
     InvalidNamespace,
+    InvalidValue,
     KeyExists,
     KeyNotFound,
     NamespaceExists,
@@ -25,14 +24,14 @@ from ...errors import (
     UniqueViolation,
     VersionConflict,
 )
-from ...indexes import FieldIndex, Index, index_from_json
+from ...indexes import Index
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_keys, check_namespace
 from ...values import encode_metadata
 from . import batches, index_making
 from .documents import document_text
-from .reading import PostgresReads
+from .kept_indexes import KeptIndexes, read_kept
 from .rows import about, decode_extra, encode
-from .uniques import UniqueIndexes, parse_index
+from .searching import PostgresSearches
 
 if TYPE_CHECKING:
     from .transactions import PostgresTransaction
@@ -42,32 +41,36 @@ T = TypeVar("T")
 SET: Final = "SELECT {s}.storage_set({w}, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 SET_UNIQUE: Final = """SELECT {s}.storage_set({w}, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
 %s::bigint, %s::bigint[], %s::bytea[])"""
+SET_KEPT: Final = """SELECT {s}.storage_set_kept({w}, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+%s::bigint, %s::bigint[], %s::bytea[], %s::bigint[], %s::integer[], %s::text[], %s::text[],
+%s::bigint[], %s::bigint[], %s::smallint[], %s)"""
 DELETE: Final = "SELECT {s}.storage_delete({w}, %s, %s, %s)"
 DELETE_MANY: Final = "SELECT {s}.storage_delete_many({w}, %s, %s::text[])"
 CLEAR: Final = "SELECT {s}.storage_clear({w}, %s)"
 SET_METADATA: Final = "SELECT {s}.storage_set_metadata({w}, %s, %s, %s, %s, %s)"
 SET_METADATA_UNIQUE: Final = """SELECT {s}.storage_set_metadata({w}, %s, %s, %s, %s, %s,
 %s::bigint, %s::bigint[], %s::bytea[])"""
+SET_METADATA_KEPT: Final = """SELECT {s}.storage_set_metadata_kept({w}, %s, %s, %s, %s, %s,
+%s::bigint, %s::bigint[], %s::bytea[], %s::bigint[], %s::integer[], %s::text[], %s::text[])"""
 CREATE_NAMESPACE: Final = "SELECT {s}.storage_create_namespace({w}, %s, %s, %s, %s)"
 DELETE_NAMESPACE: Final = "SELECT {s}.storage_delete_namespace({w}, %s, %s)"
 FIND_METADATA: Final = """SELECT metadata, version FROM {s}.storage_entries
 WHERE namespace = %s AND tenant = {t} AND key = %s AND {live}"""
-FIND_UNIQUES: Final = """SELECT n.uniques, i.index_id, i.declaration FROM {s}.storage_namespaces AS n
+FIND_KEPT: Final = """SELECT n.uniques, i.index_id, i.name, i.declaration FROM {s}.storage_namespaces AS n
 LEFT JOIN {s}.storage_indexes AS i ON i.tenant = n.tenant AND i.namespace = n.namespace
 WHERE n.tenant = {t} AND n.namespace = %s ORDER BY i.index_id"""
 
-#: Answers below 1, as schema/postgres/0002_writes.up.sql lists them.
-_EXISTS, _STALE, _TAKEN, _CONFLICT = 0, -1, -2, -10
+#: Answers below 1, as schema/postgres lists them.
+_EXISTS, _STALE, _TAKEN, _FULL, _CONFLICT = 0, -1, -2, -3, -10
 
 _TRIES: Final = 100
-_NO_INDEXES: Final = UniqueIndexes(0, ())
 
 
-class PostgresWrites(PostgresReads):
+class PostgresWrites(PostgresSearches):
     """The writing half of a storage or a transaction, over its reading half."""
 
-    #: What is known of unique indexes, by namespace; shared by a storage and its transactions.
-    _uniques: dict[str, UniqueIndexes]
+    #: What is known of indexes that keep something, by namespace; shared by a storage and its transactions.
+    _kept: dict[str, KeptIndexes]
 
     @abstractmethod
     def _call(self, statement: str, parameters: tuple[Any, ...], named: bool = False) -> Any:
@@ -98,11 +101,11 @@ class PostgresWrites(PostgresReads):
             check_version(if_version)
             if_version = min(if_version, 2**63 - 1)  # no entry has either
         parameters = (name, key, *encode(value, metadata), lives, overwrite, if_version)
-        version = _STALE if name in self._uniques else self._put(parameters)
+        version = _STALE if name in self._kept else self._put(parameters)
         if version > 0:
             return version
         if version == _STALE:
-            version = self._set_unique(parameters, value, metadata)
+            version = self._set_kept(parameters, value, metadata)
             if version > 0:
                 return version
         return self._refuse(version, name, key, if_version)
@@ -111,37 +114,40 @@ class PostgresWrites(PostgresReads):
         """What SET answers."""
         return self._call(SET, parameters, True)  # type: ignore[no-any-return]
 
-    def _set_unique(self, parameters: tuple[Any, ...], value: Any, metadata: Any) -> int:
+    def _set_kept(self, parameters: tuple[Any, ...], value: Any, metadata: Any) -> int:
         name, key = parameters[:2]
         entry = Entry(name, key, bytes(value) if _is_bytes(value) else value, metadata or {}, 0, 0, 0, None)
-        known = self._uniques.get(name) or self._find_uniques(name)
+        known = self._kept.get(name) or self._find_kept(name)
         for _ in range(_TRIES):
-            ids, prints = known.prints(entry)
-            version: int = self._call(SET_UNIQUE, (*parameters, known.generation, ids, prints), True)
+            try:
+                known.check(entry)
+            except InvalidValue:
+                if known.generation == (known := self._find_kept(name)).generation:
+                    raise
+                continue
+            wanted = (*parameters, known.generation, *known.prints(entry))
+            if known.searched:
+                version: int = self._call(SET_KEPT, (*wanted, *known.words(entry), *known.embeddings(entry)), True)
+            else:
+                version = self._call(SET_UNIQUE, wanted, True)
             if version != _STALE:
                 return version
-            known = self._find_uniques(name)
+            known = self._find_kept(name)
         raise StorageBusy(f"the indexes of namespace {name!r} changed again and again")
 
-    def _find_uniques(self, name: str) -> UniqueIndexes:
-        found = self._rows(FIND_UNIQUES, (name,))
-        generation = found[0][0] if found else 0
-        indexes = []
-        for _, index_id, declaration in found:
-            if declaration is not None:
-                index = index_from_json(orjson.loads(declaration))
-                if isinstance(index, FieldIndex) and index.unique:
-                    indexes.append((index_id, parse_index(index)))
-        known = UniqueIndexes(generation, tuple(indexes)) if generation else _NO_INDEXES
-        if generation:
-            self._uniques[name] = known
+    def _find_kept(self, name: str) -> KeptIndexes:
+        known = read_kept(self._rows(FIND_KEPT, (name,)))
+        if known.generation:
+            self._kept[name] = known
         else:
-            self._uniques.pop(name, None)
+            self._kept.pop(name, None)
         return known
 
     def _refuse(self, answer: int, name: str, key: str, if_version: int | None) -> NoReturn:
         if answer <= _CONFLICT:
             raise VersionConflict(name, key, if_version or 0, _CONFLICT - answer)
+        if answer == _FULL:
+            raise self._kept.get(name, KeptIndexes()).full(name)
         if answer == _TAKEN:
             raise UniqueViolation(f"a unique index already holds these values ({about(name, key)})")
         raise KeyExists(name, key)
@@ -185,7 +191,7 @@ class PostgresWrites(PostgresReads):
     def _set_metadata_once(self, name: str, key: str, metadata: dict[str, Any], given: str | None, merge: bool) -> int:
         """The new version, or an answer below 1 that says to try again or to give up."""
         version = None
-        known = self._uniques.get(name)
+        known = self._kept.get(name)
         if merge and known is None:
             found = self._rows(FIND_METADATA, (name, key))
             if not found:
@@ -204,13 +210,15 @@ class PostgresWrites(PostgresReads):
             changed = entry._replace(metadata=(entry.metadata | metadata) if merge else metadata)
             given = encode_metadata(changed.metadata)
             document = None if given is None else document_text(given)
-            ids, prints = known.prints(changed)
-            parameters = (name, key, given, document, entry.version, known.generation, ids, prints)
-            answer = self._call(SET_METADATA_UNIQUE, parameters, True)
+            wanted = (name, key, given, document, entry.version, known.generation, *known.prints(changed))
+            if known.texts:
+                answer = self._call(SET_METADATA_KEPT, (*wanted, *known.words(changed)), True)
+            else:
+                answer = self._call(SET_METADATA_UNIQUE, wanted, True)
         if answer == 0:
             raise KeyNotFound(name, key)
         if answer == _STALE:
-            self._find_uniques(name)
+            self._find_kept(name)
         return int(answer)
 
     # -- namespaces and indexes ------------------------------------------------------------------------------------

@@ -10,8 +10,10 @@ from ...indexes import TextIndex
 from ...names import check_key, check_namespace
 from ...states.state import now_ms
 from ...states.texts import text_of
+from ...states.vectors import vector_log_problems
 from . import layout
 from .space import RocksDBSpace
+from .vector_codes import codes_problems
 from .view import View
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def find_problems(state: RocksDBState) -> Iterator[str]:
                 yield from _problems_of(space)
                 changes += sum(1 for _ in space.changes())
         known = {name.encode() for name in names}
-        for kind in (b"e", b"x", b"i", b"t", b"s", b"l"):
+        for kind in (b"e", b"x", b"i", b"t", b"s", b"v", b"k", b"l"):
             for encoded in _names_of(state.view, kind):
                 if encoded not in known:
                     yield f"namespace {encoded.decode(errors='replace')!r} is not registered, yet has rows"
@@ -88,6 +90,8 @@ def _problems_of(space: RocksDBSpace) -> Iterator[str]:
         held = _count(space.view, rows.prefix)
         if held != in_index[name]:
             yield f"{where}: index {name!r} has {held} rows for {in_index[name]} entries"
+    for problem in (*vector_log_problems(space), *codes_problems(space)):
+        yield f"{where}: {problem}"
     logged = 0
     for change in space.changes():
         logged += 1

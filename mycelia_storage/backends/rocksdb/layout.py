@@ -8,10 +8,14 @@ key                                          row
 ``i`` namespace NUL index(4) values key      the key again; values as in :mod:`.index_keys`
 ``t`` namespace NUL index(4) term NUL key    a posting of a text index: tf(8, a double) length(4)
 ``s`` namespace NUL index(4)                 its statistics: entries(8) length(8)
+``v`` namespace NUL seq(8)                   the key whose vector changed
+``k`` namespace NUL index(4)                 codes of a vector index: the seq(8) that they cover, parts(4) crc(4)
+``k`` namespace NUL index(4) seq(8) part(4)  a part of codes, or of codes whose saving was interrupted
 ``l`` namespace NUL seq(8)                   a change: operation(1) version(8) at(8) key
 ``o`` seq(8)                                 the namespace of that change: the order through the storage
 ``n`` namespace                              the namespace, as JSON: metadata, times, tracking, indexes
-``c`` namespace                              entries(8) changes(8): the rows of ``e`` and of ``l``, counted
+``c`` namespace                              entries(8) changes(8): the rows of ``e`` and of ``l``, counted; with
+                                             vector indexes also the first(8) and the last(8) seq of ``v``
 ``d`` namespace                              seq(8): the last change that went with a deleted namespace
 ``m`` ``clock`` ``lost`` ``format``          number(8): no version is above it; last seq not kept; this layout
 ===========================================  ============================================================
@@ -48,6 +52,9 @@ HEADER: Final = Struct(">BQQQQI")
 HEADER_SIZE: Final = HEADER.size
 NUMBER: Final = Struct(">Q")
 COUNTS: Final = Struct(">QQ")
+COUNTS_WITH_VECTORS: Final = Struct(">QQQQ")
+CODES: Final = Struct(">QII")
+CODES_PART: Final = Struct(">QI")
 CHANGE: Final = Struct(">BQQ")
 POSTING: Final = Struct(">dI")
 

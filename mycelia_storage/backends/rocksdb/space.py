@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from struct import error as StructError  # noqa: N812
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import orjson
 
@@ -15,6 +16,7 @@ from ...indexes import FieldIndex, Index, TextIndex, index_from_json, index_to_j
 from ...states.state import Row, Space, now_ms
 from ...states.texts import text_change
 from ...states.unique import unique_text
+from ...values import Stored
 from . import layout
 from .index_keys import encode_fields, takes_part
 from .view import View
@@ -43,6 +45,7 @@ class RocksDBSpace(Space):
         self.entries = layout.prefix("e", name)
         self._numbers: dict[str, int] = {}
         self._stored = self._log_length = 0
+        self.vectors_from = self.vectors_through = 0
         self._saved: tuple[bytes | None, bytes | None] = (None, None)
 
     @classmethod
@@ -55,7 +58,7 @@ class RocksDBSpace(Space):
         counted = view.get(layout.COUNTERS + encoded)
         try:
             metadata, created_at, tracked, pruned_through, declarations = _read_declaration(declared)
-            stored, log_length = layout.COUNTS.unpack(counted or b"")
+            stored, log_length, vectors_from, vectors_through = _read_counters(counted or b"")
         except (ValueError, TypeError, KeyError, StructError) as error:
             raise StorageCorrupt(f"the record of namespace {name!r} is damaged") from error
         space = cls.__new__(cls)
@@ -65,6 +68,7 @@ class RocksDBSpace(Space):
         space.indexes = {index: declaration for index, _, declaration in declarations}
         space._numbers = {index: number for index, number, _ in declarations}
         space._stored, space._log_length = stored, log_length
+        space.vectors_from, space.vectors_through = vectors_from, vectors_through
         space._saved = (declared, counted)
         return space
 
@@ -84,6 +88,8 @@ class RocksDBSpace(Space):
             }
         )
         counted = layout.COUNTS.pack(self._stored, self._log_length)
+        if self.vectors_through:
+            counted += layout.COUNTS.pack(self.vectors_from, self.vectors_through)
         if declared != self._saved[0]:
             yield layout.NAMESPACES + encoded, declared
         if counted != self._saved[1]:
@@ -100,6 +106,7 @@ class RocksDBSpace(Space):
         copy.tracked, copy.pruned_through = self.tracked, self.pruned_through
         copy.indexes, copy._numbers = self.indexes.copy(), self._numbers.copy()
         copy._stored, copy._log_length, copy._saved = self._stored, self._log_length, self._saved
+        copy.vectors_from, copy.vectors_through = self.vectors_from, self.vectors_through
         return copy
 
     # -- rows ------------------------------------------------------------------------------------------------------
@@ -111,6 +118,23 @@ class RocksDBSpace(Space):
     def row(self, key: str) -> Row | None:
         data = self.view.get(self.entries + key.encode())
         return None if data is None else layout.unpack_row(self.name, key, data)
+
+    def live_values(self, keys: Sequence[str], now: int) -> list[tuple[str, Stored]]:
+        view, entries, unpack, start = self.view, self.entries, layout.HEADER.unpack_from, layout.HEADER_SIZE
+        get = view.get if len(view.changes) or view.wiped else view.base.get
+        found: list[tuple[str, Stored]] = []
+        for key in keys:
+            data = get(entries + key.encode())
+            if data is None:
+                continue
+            try:
+                kind, _, _, _, expires_at, size = unpack(data)
+                value = data[start + size :]
+                if not kind & layout.EXPIRES or expires_at > now:
+                    found.append((key, value.decode() if kind & layout.JSON else value))
+            except (StructError, ValueError) as error:
+                raise layout.damaged(self.name, key) from error
+        return found
 
     def rows(self) -> Iterator[tuple[str, Row]]:
         start = len(self.entries)
@@ -143,6 +167,7 @@ class RocksDBSpace(Space):
             for full in wanted - stale:
                 self.view.put(full, encoded)
             self._keep_texts(key, before_it, entry)
+            self.log_vector(key)
 
     def remove(self, key: str, old: Row) -> None:
         encoded = key.encode()
@@ -155,11 +180,13 @@ class RocksDBSpace(Space):
             for full in self._index_keys(entry):
                 self.view.delete(full)
             self._keep_texts(key, entry, None)
+            self.log_vector(key)
 
     def empty(self) -> None:
-        for kind in "exits":
+        for kind in "exitsk":
             self.view.wipe(layout.prefix(kind, self.name))
         self._stored = 0
+        self.renew_vector_log()
 
     def _expiry_key(self, expires_at: int, key: bytes) -> bytes:
         return layout.prefix("x", self.name) + layout.NUMBER.pack(expires_at) + key
@@ -189,6 +216,8 @@ class RocksDBSpace(Space):
     def remove_index(self, name: str) -> None:
         self._wipe_index(name)
         del self.indexes[name], self._numbers[name]
+        if not self.vector_indexes:
+            self.end_vector_log()
 
     def holder(self, name: str, entry: Entry) -> str | None:
         index = self.indexes[name]
@@ -243,12 +272,50 @@ class RocksDBSpace(Space):
         self.view.wipe(self._index_prefix(name))
         self.view.wipe(self.text_prefix("t", name))
         self.view.delete(self.text_prefix("s", name))
+        self.view.wipe(self.codes_prefix(name))
 
     def _index_prefix(self, name: str) -> bytes:
         return layout.prefix("i", self.name) + self._numbers[name].to_bytes(4)
 
     def _index_keys(self, entry: Entry) -> set[bytes]:
         return {self.index_keys(name, index, entry) for name, index in self.field_indexes.items()}
+
+    # -- the log of vectors ----------------------------------------------------------------------------------------
+
+    def put_vector_change(self, seq: int, key: str) -> None:
+        self.view.put(layout.prefix("v", self.name) + layout.NUMBER.pack(seq), key.encode())
+
+    def forget_vector_changes(self, low: int, high: int) -> None:
+        prefix = layout.prefix("v", self.name)
+        if (low, high) == (self.vectors_from, self.vectors_through + 1):
+            self.view.wipe(prefix)
+            return
+        for seq in range(low, high):
+            self.view.delete(prefix + layout.NUMBER.pack(seq))
+
+    def vector_changes(self, after: int) -> Iterator[tuple[int, str]]:
+        prefix = layout.prefix("v", self.name)
+        for full, key in self.view.items(prefix + layout.NUMBER.pack(after + 1), layout.after(prefix)):
+            yield layout.NUMBER.unpack_from(full, len(prefix))[0], key.decode()
+
+    def codes_prefix(self, name: str) -> bytes:
+        """What the keys of the codes of a vector index begin with."""
+        return layout.prefix("k", self.name) + self._numbers[name].to_bytes(4)
+
+    def saved_through(self, name: str) -> int:
+        """The seq that the codes kept of a vector index cover, 0 if there are none that the log leads on from."""
+        row = self.view.get(self.codes_prefix(name))
+        seq = 0 if row is None else int(layout.CODES.unpack(row)[0])
+        return seq if self.vectors_from - 1 <= seq <= self.vectors_through else 0
+
+    def saved_codes(self, name: str) -> tuple[int, bytes] | None:
+        seq, prefix = self.saved_through(name), self.codes_prefix(name)
+        row = self.view.get(prefix) if seq else None
+        if row is None:
+            return None
+        _, parts, crc = layout.CODES.unpack(row)
+        data = b"".join(self.view.get(prefix + layout.CODES_PART.pack(seq, part)) or b"" for part in range(parts))
+        return (seq, data) if crc32(data) == crc else (seq, b"")
 
     # -- the change log --------------------------------------------------------------------------------------------
 
@@ -280,6 +347,12 @@ class RocksDBSpace(Space):
             self.view.delete(prefix + seq)
             self.view.delete(layout.ORDER + seq)
         self._log_length -= len(seqs)
+
+
+def _read_counters(data: bytes) -> tuple[int, int, int, int]:
+    if len(data) == layout.COUNTS.size:
+        return (*layout.COUNTS.unpack(data), 0, 0)
+    return layout.COUNTS_WITH_VECTORS.unpack(data)
 
 
 @lru_cache(maxsize=1024)

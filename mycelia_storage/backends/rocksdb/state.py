@@ -94,6 +94,7 @@ class RocksDBState(State):
     def drop_space(self, space: Space, lost: int) -> None:
         space.forget_changes([change.seq for change in space.changes()])
         space.empty()
+        space.end_vector_log()
         self.changed[space.name] = None
         if lost:
             self.view.put(b"d" + space.name.encode(), layout.NUMBER.pack(lost))

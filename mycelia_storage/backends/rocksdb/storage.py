@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from shutil import rmtree
@@ -19,7 +20,7 @@ from ...errors import (
 from ...names import DEFAULT_NAMESPACE
 from ...states.state import State
 from ...states.turn import Claim, WriterTurn
-from . import folder, forks, layout
+from . import folder, forks, layout, vector_codes
 from .engine import Database, Frozen
 from .settings import RocksDBSettings
 from .single_calls import SingleCalls
@@ -74,6 +75,7 @@ class RocksDBStorageBackend(SingleCalls):
         with self._turn.changed:
             folder.check_room(self.path)
             self._plain.clear()
+            self._nearest.clear()  # what was committed without a log may be gone
             self._db.close()
             self._open_database()
 
@@ -111,6 +113,14 @@ class RocksDBStorageBackend(SingleCalls):
             self._write_rows(wiped, rows)
             self._newest_seq, self._newest_lost = state.last_seq, state.lost_through
 
+    def write_beside(self, ranges: list[tuple[bytes, bytes]], rows: list[tuple[bytes, bytes | None]]) -> None:
+        """Write what is no part of a state, in the writer's turn: the ranges go, then the rows come."""
+        try:
+            self._db.write(ranges, rows)
+        except StorageError:
+            self._plain.clear()  # the next write goes the long way, which opens the database anew
+            raise
+
     def _claim(self, timeout: float) -> Claim:
         self.check_open()
         if self.settings.read_only:
@@ -129,6 +139,19 @@ class RocksDBStorageBackend(SingleCalls):
             raise StorageClosed(self._closed_text)
 
     # -- care ------------------------------------------------------------------------------------------------------
+
+    def _sweep(self, timeout: float) -> None:
+        super()._sweep(timeout)
+        # Each part waits for its turn, among writers who come without a pause.
+        vector_codes.save_due(self, self.settings.busy_timeout / 1000)
+
+    def close(self) -> None:
+        try:
+            if not (self.is_closed or self.settings.read_only):
+                with suppress(StorageError):  # codes can be made again
+                    vector_codes.save_due(self, 0)
+        finally:
+            super().close()
 
     def get_status(self) -> Status:
         status = super().get_status()
@@ -156,6 +179,9 @@ class RocksDBStorageBackend(SingleCalls):
         )
 
     def optimize(self) -> None:
+        self._refuse_inside_bound()
+        if not self.settings.read_only:
+            vector_codes.catch_up(self)
         super().optimize()
         self._db.compact()
 

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import apsw
 
@@ -41,6 +41,7 @@ from ...errors import (
 )
 from ...fair_lock import FairLock
 from ...indexes import Index, VectorIndex
+from ...migrations import Migration, Migrator
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...nearest.index import NearestIndex, VectorSettings
 from ...sql_views import SqlRows, SqlView, check_query
@@ -50,6 +51,7 @@ from .connections import CLOCK_TICK, create_file, last_written, open_connection,
 from .driver_errors import translate
 from .reading import GET, GET_ENTRY, HAS, Row, Rows, Values, decode_stored, now_ms, to_entry
 from .settings import IN_MEMORY, SQLiteSettings
+from .text_search import TextReads
 from .transactions import Session, SQLiteTransaction
 from .upkeep import SQLiteUpkeep
 from .vector_search import SQLiteVectors, VectorReads
@@ -64,7 +66,7 @@ _PAGES_A_STEP = 4  # an entry, its change, the namespace
 _READS_BESIDE_A_WRITE = 50
 
 
-class SQLiteStorageBackend(VectorReads):
+class SQLiteStorageBackend(TextReads, VectorReads):
     """Storage in one SQLite file.
 
     >>> with SQLiteStorageBackend({"dbPath": ":memory:"}) as storage:
@@ -623,6 +625,20 @@ class SQLiteStorageBackend(VectorReads):
         return sql_queries.query(self.path, self.settings, sql, bound, views, limit, timeout)
 
     # -- care ------------------------------------------------------------------------------------------------------
+
+    @property
+    def sql_dialect(self) -> Literal["sqlite"]:
+        return "sqlite"
+
+    @contextmanager
+    def component_migrator(self, component: str, migrations: Iterable[Migration]) -> Iterator[Migrator]:
+        if self._closed:
+            raise StorageClosed("the storage is closed")
+        connection = open_connection(self.path, self.settings, query_only=self.settings.read_only)
+        try:
+            yield Migrator(journal.SQLiteJournal(connection), migrations, component)
+        finally:
+            connection.close()
 
     def ping(self) -> None:
         self.has("ping")

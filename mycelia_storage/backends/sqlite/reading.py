@@ -16,18 +16,7 @@ from typing import Any, Final
 
 import orjson
 
-from ...contract import (
-    ChangePage,
-    Entry,
-    EntryList,
-    Keys,
-    NamespaceInfo,
-    SearchHits,
-    StorageBackend,
-    check_limit,
-    check_page,
-    check_text,
-)
+from ...contract import ChangePage, Entry, EntryList, Keys, NamespaceInfo, StorageBackend, check_page
 from ...errors import KeyNotFound, StorageCorrupt
 from ...filters import FilterInput, SortInput, match, parse_filter, parse_sort
 from ...indexes import Index, index_from_json
@@ -338,22 +327,6 @@ class SQLiteReads(StorageBackend):
             return int(self._rows(sql, parameters)[0][0])
         sql = f"SELECT {_ENTRY_COLUMNS} FROM storage_entries WHERE {compiled.where_sql} AND {_LIVE}"
         return sum(match(condition, to_entry(name, row)) for row in self._stream(sql, parameters))
-
-    def search_text(
-        self,
-        text: str,
-        *,
-        namespace: Namespace = DEFAULT_NAMESPACE,
-        limit: int = 10,
-        filter: FilterInput | None = None,
-        index: str | None = None,
-    ) -> SearchHits:
-        from .text_search import search
-
-        name, condition, query = check_namespace(namespace), parse_filter(filter), check_text(text)
-        check_limit(limit)
-        with self._one_state() as rows:
-            return search(rows, query, name, limit, condition, index)
 
     def list_namespaces(self, *, prefix: Namespace | None = None) -> Keys:
         if prefix is None:

@@ -94,6 +94,14 @@ def change(block: Block, changes: Sequence[Change]) -> list[Block]:
     first, kind, data = block
     width, layout, whole = WIDTHS[kind], LAYOUTS[kind], _WHOLE[kind]
     if changes and changes[0][0] - first > layout.unpack_from(data, len(data) - width)[0]:
+        if len(changes) == 1 and len(data) + width <= LARGEST:
+            # What a new entry does to nearly all of its terms.
+            id, posting = changes[0]
+            if posting is None:
+                return [block]
+            tf, length = posting
+            if _fits(kind, id - first, tf, length):
+                return [Block(first, kind, data + layout.pack(id - first, int(tf) if whole else tf, length))]
         return _longer(block, [(id, *posting) for id, posting in changes if posting is not None])
     for number, (id, posting) in enumerate(changes):
         delta = id - first

@@ -8,7 +8,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from struct import error as StructError  # noqa: N812
 from typing import Any, ClassVar, Final
 
@@ -16,9 +15,8 @@ import orjson
 
 from ...contract import Entry
 from ...errors import StorageCorrupt
-from ...field_paths import FieldPath, parse_path
 from ...indexes import TextIndex
-from ...text import Occurrences, occurrences, to_float32
+from ...text import Occurrences, fields_of, occurrences, to_float32
 from ...values import decode_metadata, decode_value
 from .search_upkeep import Keeper, Run, StoredRow
 from .text_blocks import Block, Change, base_of, change, disorder, encode, postings
@@ -34,6 +32,12 @@ _FIND: Final = """SELECT p.term, p.first, p.kind, p.data FROM json_each(?2) AS w
 CROSS JOIN storage_text_postings AS p ON p.index_number = ?1 AND p.term = wanted.value AND p.first <= ?4
 AND p.first >= coalesce((SELECT max(first) FROM storage_text_postings
 WHERE index_number = ?1 AND term = wanted.value AND first <= ?3), ?3)"""
+# ?2 pairs of term and entry as a JSON list.
+_FIND_EACH: Final = """SELECT DISTINCT p.term, p.first, p.kind, p.data FROM json_each(?2) AS wanted
+CROSS JOIN storage_text_postings AS p ON p.index_number = ?1 AND p.term = wanted.value ->> 0
+AND p.first = (SELECT max(first) FROM storage_text_postings
+WHERE index_number = ?1 AND term = wanted.value ->> 0 AND first <= wanted.value ->> 1)
+ORDER BY p.term, p.first"""
 _PUT: Final = """INSERT INTO storage_text_postings (index_number, term, first, kind, data) VALUES (?1, ?2, ?3, ?4, ?5)
 ON CONFLICT (index_number, term, first) DO UPDATE SET kind = ?4, data = ?5"""
 _REMOVE: Final = "DELETE FROM storage_text_postings WHERE index_number = ? AND term = ? AND first = ?"
@@ -45,7 +49,10 @@ WHERE index_number = ?1 AND (term, first) > (?2, ?3) ORDER BY term, first LIMIT 
 _NOTHING: Final = Occurrences({}, 0)
 _TERMS_A_STATEMENT: Final = 500
 #: Postings that are put in order in memory while an index is built.
-_POSTINGS_A_RUN: Final = 2_000_000
+_POSTINGS_A_RUN: Final = 400_000
+#: From the lowest entry changed to the highest there are so many times the most changes of a term: then the blocks are
+#: looked up one by one, rather than reading all of a common term.
+_SCATTERED: Final = 100
 
 Changes = defaultdict[str, list[Change]]
 
@@ -99,11 +106,16 @@ class TextKeeper(Keeper):
         terms = sorted(changes)
         low = min([each[0][0] for each in changes.values()], default=0)
         high = max([each[-1][0] for each in changes.values()], default=0)
+        scattered = high - low > _SCATTERED * max([len(each) for each in changes.values()], default=0)
         for at in range(0, len(terms), _TERMS_A_STATEMENT):
             part = terms[at : at + _TERMS_A_STATEMENT]
             found: dict[str, list[Block]] = {}
-            wanted = orjson.dumps(part).decode()
-            for term, *block in self.run(_FIND, (self.number, wanted, low, high)):
+            if scattered:
+                pairs = orjson.dumps([(term, id) for term in part for id, _ in changes[term]]).decode()
+                rows = self.run(_FIND_EACH, (self.number, pairs))
+            else:
+                rows = self.run(_FIND, (self.number, orjson.dumps(part).decode(), low, high))
+            for term, *block in rows:
                 found.setdefault(term, []).append(Block(*block))
             for term in part:
                 self._change_term(term, changes[term], found.get(term, []))
@@ -205,12 +217,6 @@ class TextKeeper(Keeper):
         if self.run(STATISTICS, (self.number,)) != [(entries, length)]:
             found.append(f"the statistics of {where} are wrong")
         return found
-
-
-@lru_cache(maxsize=256)
-def fields_of(index: TextIndex) -> tuple[tuple[FieldPath, float], ...]:
-    """The fields of an index, parsed, with their weights."""
-    return tuple((parse_path(path), weight) for path, weight in index.fields)
 
 
 def damaged_index(namespace: str, name: str) -> StorageCorrupt:

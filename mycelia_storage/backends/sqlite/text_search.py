@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from ...contract import Entry, SearchHit, SearchHits, pick_index
-from ...filters import Filter, Sort, match
+from ...contract import Entry, SearchHit, SearchHits, check_limit, check_text, pick_index
+from ...filters import Filter, FilterInput, Sort, match, parse_filter
 from ...indexes import TextIndex
+from ...names import DEFAULT_NAMESPACE, Namespace, check_namespace
 from ...text import K1, MOST_TERMS, B, idf, query_terms, rarest
 from .filter_sql import compile_query
-from .reading import Rows, now_ms, to_entries
+from .reading import Rows, SQLiteReads, now_ms, to_entries
 from .search_upkeep import INDEXES, number_of, read_declaration
 from .text_blocks import FIELDS, WIDTHS
 from .text_postings import STATISTICS, damaged_index
@@ -46,15 +47,36 @@ _MATCHING: Final = "SELECT id FROM storage_entries WHERE (expires_at IS NULL OR 
 _FIRST_CHUNK: Final = 200
 _LARGEST_CHUNK: Final = 10_000
 
-#: Scores are added up in an array from the lowest to the highest entry, unless it would be this long and nearly empty.
-_DENSE: Final = 1_000_000
+#: Scores are added up in an array from the lowest to the highest entry, up to so many places for each posting: a longer
+#: one, nearly empty, would cost more than sorting.
+_DENSE: Final = 3
 
 #: With more candidates than this left, a filter that has an index is asked for all its entries.
 _MANY: Final = 1_000
 
 
-def search(run: Run, text: str, namespace: str, limit: int, condition: Filter | None, wanted: str | None) -> SearchHits:
-    """``search_text``; ``wanted`` names the index. All that ``run`` runs must see one state. Raises IndexNotFound."""
+class TextReads(SQLiteReads):
+    """Text search of a storage, a transaction or a snapshot."""
+
+    def search_text(
+        self,
+        text: str,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        limit: int = 10,
+        filter: FilterInput | None = None,
+        index: str | None = None,
+    ) -> SearchHits:
+        name, condition, query = check_namespace(namespace), parse_filter(filter), check_text(text)
+        check_limit(limit)
+        with self._one_state() as run:
+            return _search(run, query, name, limit, condition, index)
+
+
+def _search(
+    run: Run, text: str, namespace: str, limit: int, condition: Filter | None, wanted: str | None
+) -> SearchHits:
+    """What ``search_text`` finds; ``wanted`` names the index."""
     rows = run(INDEXES, (namespace,))
     declared = {name: read_declaration(declaration) for name, declaration, _ in rows}
     name, index = pick_index(declared, TextIndex, namespace, wanted)
@@ -68,7 +90,7 @@ def search(run: Run, text: str, namespace: str, limit: int, condition: Filter | 
         return SearchHits((), method="postings", entries=entries, candidates=0)
     try:
         candidates = _Candidates(*_score(run, number, query, entries, length))
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, ArithmeticError) as error:
         raise damaged_index(namespace, name) from error
     seen = len(candidates)
     lookup = _Lookup(run, namespace, condition, " ".join(sorted(sql_name for _, _, sql_name in rows)))
@@ -120,7 +142,7 @@ def _score(run: Run, number: int, query: list[str], entries: int, length: int) -
     ids = all_ids[0] if len(all_ids) == 1 else numpy.concatenate(all_ids)
     parts = all_parts[0] if len(all_parts) == 1 else numpy.concatenate(all_parts)
     low = int(ids.min())
-    if int(ids.max()) - low < max(_DENSE, 8 * len(ids)):
+    if int(ids.max()) - low < _DENSE * len(ids):
         sums = numpy.bincount(ids - low, parts)
         places = numpy.flatnonzero(sums)
         return places + low, sums[places].astype(numpy.float32)

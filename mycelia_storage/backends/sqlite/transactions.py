@@ -32,6 +32,7 @@ from ...values import encode_metadata
 from . import care
 from .driver_errors import translate
 from .reading import Row, Rows
+from .text_search import TextReads
 from .vector_search import VectorReads
 from .writing import EntryWriter, entry_row
 
@@ -94,7 +95,7 @@ class Session:
         return translate(error, connection=self.connection)
 
 
-class SQLiteTransaction(VectorReads, Transaction):
+class SQLiteTransaction(TextReads, VectorReads, Transaction):
     """A transaction, a savepoint in one, or a snapshot."""
 
     backend_name = "sqlite"
