@@ -50,7 +50,6 @@ HOSTILE = [
     "SELECT 1; DROP TABLE {s}storage_entries",
     "SELECT 1; SELECT 2",
     "SELECT 1;;SELECT 2",
-    "; SELECT 1",
     "INSERT INTO nodes VALUES (1)",
     "UPDATE nodes SET id = '1'",
     "DELETE FROM nodes",
