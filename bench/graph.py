@@ -212,7 +212,9 @@ def measure(engine: str, edges: int, folder: Path) -> tuple[dict[str, Any], list
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--edges", type=int, nargs="+", default=[10_000, 1_000_000])
-    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=["sqlite", "postgres", "memory", "networkx", "kuzu"])
+    parser.add_argument(
+        "--engines", nargs="+", choices=ENGINES, default=["sqlite", "postgres", "memory", "networkx", "kuzu"]
+    )
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
     results = []

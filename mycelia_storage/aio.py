@@ -138,6 +138,7 @@ class _AsyncContract:
     drop_index = _writes(StorageBackend.drop_index)
 
     check = _works(StorageBackend.check)
+    query_sql = _works(StorageBackend.query_sql)
     backup = _works(StorageBackend.backup)
     optimize = _works(StorageBackend.optimize)
     component_migrator = _works(StorageBackend.component_migrator)
