@@ -39,7 +39,7 @@ from .errors import (
 from .field_paths import parse_path
 from .filters import Filter, FilterInput, Sort, SortInput, key_prefix_of, match, parse_filter, parse_sort
 from .indexes import Index, TextIndex, VectorIndex
-from .names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
+from .names import DEFAULT_NAMESPACE, Namespace, check_key, check_keys, check_namespace
 from .patterns import compile_pattern, literal_prefix
 from .similarity import VectorInput, best, scores, to_matrix, to_vector
 from .sql_views import SqlRows, SqlView
@@ -359,6 +359,14 @@ class StorageBackend(ABC):
         checked at the call. Between two steps nothing is locked or held open, and each page sees the state of
         its moment; for one state throughout, scan a snapshot: ``transaction(read_only=True)``.
         """
+
+    def scan_prefixes(self, prefixes: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> Iterator[Entry]:
+        """The entries under each of ``prefixes`` in turn, each in key order: many short scans for the price of few.
+
+        A prefix given twice, or one that begins another, gives its entries each time. Otherwise as :meth:`scan`.
+        """
+        name, checked = check_namespace(namespace), check_keys(prefixes)
+        return (entry for prefix in checked for entry in self.scan(namespace=name, prefix=prefix))
 
     def query(
         self,

@@ -238,6 +238,7 @@ class _Observed:
     query_sql = _observed(StorageBackend.query_sql)
     changes = _observed(StorageBackend.changes)
     watch = _observed_steps(StorageBackend.watch)
+    scan_prefixes = _observed_steps(StorageBackend.scan_prefixes)
     component_migrator = _observed(StorageBackend.component_migrator)
     ping = _observed(StorageBackend.ping)
     get_status = _observed(StorageBackend.get_status)

@@ -123,6 +123,24 @@ def links(storage: StorageBackend, places: Places, node_id: str, steps: Steps) -
                 yield link
 
 
+def links_of_many(
+    storage: StorageBackend, places: Places, node_ids: Iterable[str], steps: Steps
+) -> Iterator[tuple[str, Link]]:
+    """Every link that may be taken of many nodes, each with the node that it was met at: all outward ones first."""
+    waiting = list(node_ids)
+    for outward in _SIDES[steps.direction]:
+        namespace = places.out if outward else places.into
+        prefixes = [
+            key_prefix(node) if type is None else key_prefix(node, type)
+            for node in waiting
+            for type in (steps.types if steps.types is not None else (None,))
+        ]
+        for entry in storage.scan_prefixes(prefixes, namespace=namespace):
+            link = read_link(entry.key, entry.value, outward)
+            if steps.allows(link):
+                yield (link.from_node if outward else link.to_node), link
+
+
 def far_end(link: Link, node_id: str) -> str:
     """The node at the other end; the node itself for a loop."""
     return link.to_node if link.from_node == node_id else link.from_node

@@ -17,7 +17,7 @@ from .errors import GraphTooLarge
 from .layout import Link, check_id
 from .nodes import Kept
 from .records import GraphPath, Subgraph
-from .stepping import Steps, far_end, links
+from .stepping import Steps, far_end, links, links_of_many
 
 #: Nodes that a search for a way may visit unless it says otherwise.
 MOST_VISITED: Final = 100_000
@@ -38,12 +38,11 @@ def reach(
     found = dict.fromkeys(level, 0)
     for depth in range(1, hops + 1):
         met: set[str] = set()
-        for node in level:
-            for link in links(storage, places, node, steps):
-                other = far_end(link, node)
-                if other not in found:
-                    met.add(other)
-            # Beyond the limit any more would be cut off, but only a whole level knows which come first by id.
+        for node, link in links_of_many(storage, places, level, steps):
+            other = far_end(link, node)
+            if other not in found:
+                met.add(other)
+        # Beyond the limit the rest is cut off, but only a whole level knows which come first by id.
         level = sorted(met)
         if limit is not None and len(found) + len(level) > limit:
             for node in level[: limit - len(found)]:
@@ -69,16 +68,12 @@ def subgraph(
     depths, truncated = reach(storage, kept, starts, hops, steps, most_nodes)
     outward = Steps("out", steps.types, steps.as_of, steps.known_at)
     ids: list[str] = []
-    for node in depths:
-        for link in links(storage, kept.places, node, outward):
-            if link.to_node in depths:
-                if len(ids) == most_edges:
-                    truncated = True
-                    break
-                ids.append(link.relationship_id)
-        else:
-            continue
-        break
+    for _, link in links_of_many(storage, kept.places, depths, outward):
+        if link.to_node in depths:
+            if len(ids) == most_edges:
+                truncated = True
+                break
+            ids.append(link.relationship_id)
     nodes = node_store.load_many(storage, kept, depths)
     return Subgraph(nodes, relationships.load_many(storage, kept, ids), depths, truncated)
 
@@ -106,16 +101,15 @@ def shortest_path(
         mine, theirs = came[side], came[1 - side]
         nearest: list[str] = []
         meeting: list[str] = []
-        for node in edges[side]:
-            for link in links(storage, places, node, ways[side]):
-                other = far_end(link, node)
-                if other not in mine:
-                    mine[other] = link
-                    nearest.append(other)
-                    if other in theirs:
-                        meeting.append(other)
-            if len(came[0]) + len(came[1]) > most_visited:
-                raise GraphTooLarge(f"more than {most_visited} nodes of graph {places.root!r} were visited")
+        for node, link in links_of_many(storage, places, edges[side], ways[side]):
+            other = far_end(link, node)
+            if other not in mine:
+                mine[other] = link
+                nearest.append(other)
+                if other in theirs:
+                    meeting.append(other)
+                elif len(came[0]) + len(came[1]) > most_visited:
+                    raise GraphTooLarge(f"more than {most_visited} nodes of graph {places.root!r} were visited")
         hops += 1
         if meeting:
             return _joined(came, min(meeting))

@@ -234,6 +234,12 @@ def test_queries_are_answered(
     assert found.rows == rows
 
 
+def test_recursive_sql_and_walks_agree(people: Graph) -> None:
+    sql = next(sql for sql, *_ in GOOD if "RECURSIVE" in sql)
+    for start in ("ada", "bob", "paris"):
+        assert dict(people.execute_query(sql, [start]).rows) == people.reach(start, hops=5)
+
+
 def test_the_views_have_the_originals_columns(people: Graph) -> None:
     wanted = {
         "nodes": "id data metadata created_at updated_at created_by updated_by node_type deleted",
