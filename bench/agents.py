@@ -87,12 +87,12 @@ class Hall:
 
         def newest() -> object:
             found = store.get_memories("messages", room_id=self.room, limit=50, include_embedding=False)
-            assert len(found) == 50
+            assert len(found) == min(50, self.own)
             return found
 
         def search() -> object:
             found = store.search_memories(self.vector(), "messages", room_id=self.room, include_embedding=False)
-            assert len(found) == 10
+            assert len(found) == min(10, self.own)
             return found
 
         def count() -> object:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import sys
 import tempfile
 import threading
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         results["reinforce"] = reinforcing(folder / "reinforce.db", options.uses)
     written = {
         "machine": machine(), "versions": versions(["apsw", "numpy", "orjson", "faiss-cpu"]), "dimension": DIMENSION,
-        "results": results,
+        "load_average": round(os.getloadavg()[1], 1), "results": results,
     }  # fmt: skip
     print(orjson.dumps(results, option=orjson.OPT_INDENT_2).decode())
     if options.out:

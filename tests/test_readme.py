@@ -49,5 +49,5 @@ def test_the_shell_examples_run(tmp_path: Path) -> None:
 def test_the_files_to_read_exist() -> None:
     section = README.split("## Reading the source")[1]
     named = re.findall(r"^\d\. `([^`]+)`", section, re.MULTILINE)
-    assert len(named) == 7
+    assert len(named) == 9
     assert [name for name in named if not (ROOT / name).exists()] == []

@@ -55,8 +55,8 @@ _MAGIC: Final = b"MyNJ"
 class VectorSettings(NamedTuple):
     """Where one way of searching gives way to the next. Sizes are numbers of float32."""
 
-    resident_size: int = 768_000
-    """Up to so many numbers (2,000 vectors of 384) are kept in memory as they are and compared exactly."""
+    resident_size: int = 2_500_000
+    """Up to so many numbers (6,500 vectors of 384) are kept in memory as they are and compared exactly."""
     linked_from: int = 10_000
     """Vectors from which an index declared with ``index="hnsw"`` gets its graph."""
     largest_resident: int = 128_000_000
@@ -261,6 +261,10 @@ class NearestIndex:
         if due:
             self._refit_at = len(self.ids) * 11 // 10
         return due
+
+    def is_too_large(self, total: int) -> bool:
+        """Whether so many vectors are better read at each search, as no codes can stand for them."""
+        return load_faiss() is None and total * self.declared.dimensions > self.settings.largest_resident
 
     def _wants_codes(self, count: int) -> bool:
         return count * self.declared.dimensions > self.settings.resident_size and load_faiss() is not None

@@ -109,7 +109,8 @@ class ScanCodes:
         import numpy
 
         with numpy.errstate(over="ignore", invalid="ignore"):
-            turned = numpy.matmul(self.query_point(query), self._rotation)
+            # Row by row on this thread: the threads of BLAS, woken for one vector, cost more than they help.
+            turned = numpy.vecdot(_turned_rotation(self.width), self.query_point(query))[None]
         parameters = None
         if allowed is not None:
             bits = numpy.packbits(allowed, bitorder="little")
@@ -254,6 +255,14 @@ def _norms(matrix: Floats) -> Any:
     import numpy
 
     return numpy.sqrt(numpy.einsum("ij,ij->i", matrix, matrix, dtype=numpy.float64))
+
+
+@lru_cache(maxsize=8)
+def _turned_rotation(width: int) -> Floats:
+    """The columns of the rotation as rows."""
+    import numpy
+
+    return numpy.ascontiguousarray(rotation(width).T)
 
 
 def _points(index: VectorIndex, matrix: Floats, largest: float) -> Floats:

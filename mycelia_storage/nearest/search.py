@@ -55,6 +55,8 @@ def search(
     run = _Search(source, index, query, Scorer(query, index.declared.metric), limit, condition)
     if limit == 0 or position.total == 0:
         return SearchHits(method="exact", vectors=position.total)
+    if index.is_too_large(position.total):
+        return _exhaustive(run, position.total)
     with index.lock:
         difference = index.meet(source, position.seq)
         if difference is None or (exact and not isinstance(index.vectors, Resident)):

@@ -7,5 +7,5 @@ committed. All rules of the contract are here.
 ``state`` what a backend brings · ``draft`` makes the next state, with every rule · ``reading`` and ``writing`` the
 contract over a state · ``transactions`` · ``storage`` the backend's frame · ``turn`` one writer at a time ·
 ``ordered`` a sorted map that is copied in no time · ``settings`` the options that all have · ``unique``, ``texts`` and
-``vectors`` what indexes need · ``dump_file`` backups.
+``vectors`` what indexes need.
 """

@@ -26,7 +26,7 @@ class StateSettings:
     """Changes kept per namespace."""
     change_retention_age: float | None = None
     """Seconds that a change is kept; None: no limit by age."""
-    vectors_compared: int = 768_000
+    vectors_compared: int = 2_500_000
     """Size of a vector index, in vectors times dimensions, up to which all vectors are compared with each query, from a
     copy of them all in one piece; larger ones are searched by codes. Without faiss every index is compared."""
     vectors_linked: int = 10_000

@@ -65,7 +65,7 @@ SELECT storage_guard('storage_texts'), storage_guard('storage_postings'), storag
 -- Vectors need the extension pgvector, so their table comes with the first vector index, or here where pgvector is.
 -- embedding: the vector, for cosine of length 1. state: 0 compared with every query; 1 in the graph, if there is one;
 -- 2 its numbers are too large for halves and for sums of squares, so it is always a candidate.
--- False where pgvector is neither installed nor can be.
+-- False where pgvector is neither installed nor can be, or is older than 0.8, which has no iterative scans.
 CREATE FUNCTION storage_make_vectors() RETURNS boolean LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
   home text;
@@ -77,6 +77,10 @@ BEGIN
       WHEN unique_violation OR duplicate_object THEN NULL;  -- another storage was first
       WHEN OTHERS THEN RETURN false;
     END;
+  END IF;
+  IF (SELECT string_to_array(substring(extversion FROM '^[0-9]+[.][0-9]+'), '.')::integer[] < ARRAY[0, 8]
+      FROM pg_extension WHERE extname = 'vector') THEN
+    RETURN false;
   END IF;
   IF to_regclass('storage_vectors') IS NULL THEN
     SELECT n.nspname INTO home FROM pg_extension AS x JOIN pg_namespace AS n ON n.oid = x.extnamespace

@@ -229,6 +229,26 @@ def test_a_graph_begins_by_itself_when_there_are_many(open_one: Open) -> None:
     assert storage.search_vectors(vectors[5], namespace="v") == []
 
 
+def test_a_short_range_of_keys_is_compared_without_the_graph(open_one: Open) -> None:
+    storage = open_one(vector_exact_up_to=100)
+    vectors = clusters(600, 8)
+    storage.create_index("v", VectorIndex(8))
+    storage.set_many(
+        {f"{number % 50:02}/{number}": vector for number, vector in enumerate(map(bytes, vectors))}, namespace="v"
+    )
+    storage.optimize()
+
+    def search(prefix: str) -> SearchHits:
+        return storage.search_vectors(vectors[7], namespace="v", filter=where("$key").starts_with(prefix), limit=5)
+
+    assert storage.search_vectors(vectors[7], namespace="v").plan["method"] == search("").plan["method"] == "graph"
+    short = search("07/")
+    assert short.plan["method"] == "exact"
+    assert short[0].key == "07/7"
+    assert all(hit.key.startswith("07/") for hit in short)
+    assert search("0").plan["method"] == "graph"
+
+
 def test_dimensions_beyond_a_graph_are_searched_exactly(open_one: Open, admin: psycopg.Connection) -> None:
     storage = open_one(vector_exact_up_to=2)
     vectors = clusters(100, 4_100)

@@ -202,6 +202,21 @@ def test_without_faiss_the_answers_are_the_exact_ones(reopen: Open, monkeypatch:
         assert storage.search_vectors(vectors(1)[0], namespace="v").plan["method"] == "exact"
 
 
+def test_without_faiss_very_many_are_read_at_each_search(reopen: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (scan, nearest_index):
+        monkeypatch.setattr(module, "load_faiss", lambda: None)
+    with closing(reopen()) as storage:
+        filled(storage, 500)
+        query = vectors(1, 5)[0]
+        kept = list(storage.search_vectors(query, namespace="v", filter=where("$metadata.rare") == 7))
+        for index in storage._nearest.values():
+            index.settings = index.settings._replace(largest_resident=499 * DIMENSIONS)
+        storage.set("nearest", query, namespace="v", metadata={"rare": 7})
+        hits = storage.search_vectors(query, namespace="v", filter=where("$metadata.rare") == 7)
+        assert [hit.key for hit in hits] == ["nearest", *(hit.key for hit in kept)]
+        assert hits.plan == {"method": "exact", "vectors": 501, "compared": 4}
+
+
 def test_few_vectors_are_compared_exactly(reopen: Open) -> None:
     with closing(reopen(vectors_compared=100 * DIMENSIONS)) as storage:
         filled(storage, 100)

@@ -116,16 +116,16 @@ def test_indexes(run) -> None:
 
 def test_migrate_down_and_up(run) -> None:
     run.ok("set", "users", "k", "1")
-    assert [line["state"] for line in run.lines("migrate", "status")] == ["applied", "applied"]
-    assert run.lines("migrate", "down", "--to", "1", "--dry-run", "--json") == [[2]]
-    assert run.lines("migrate", "down", "--to", "1", "--json") == [[2]]
-    assert [line["state"] for line in run.lines("migrate", "status")] == ["applied", "pending"]
+    assert [line["state"] for line in run.lines("migrate", "status")] == ["applied", "applied", "applied"]
+    assert run.lines("migrate", "down", "--to", "1", "--dry-run", "--json") == [[3, 2]]
+    assert run.lines("migrate", "down", "--to", "1", "--json") == [[3, 2]]
+    assert [line["state"] for line in run.lines("migrate", "status")] == ["applied", "pending", "pending"]
     # A command that reads does not migrate behind one's back; it says how to.
     refused = run("get", "users", "k")
     assert refused.exit_code == 1
     assert "migrate up" in refused.stderr
-    assert run.lines("migrate", "up", "--dry-run", "--json") == [[2]]
-    assert run.lines("migrate", "up", "--json") == [[2]]
+    assert run.lines("migrate", "up", "--dry-run", "--json") == [[2, 3]]
+    assert run.lines("migrate", "up", "--json") == [[2, 3]]
     assert run.lines("get", "users", "k") == [1]
     assert run("migrate", "up", "--to", "9").exit_code == 2
 

@@ -7,8 +7,7 @@ from functools import partial
 import pytest
 
 from mycelia_storage.backends.memory import MemoryStorageBackend
-from mycelia_storage.testing import OpenStorage, StorageContract
-from mycelia_storage.testing.vectors import VectorContract
+from mycelia_storage.testing import OpenStorage, StorageContract, VectorContract
 
 
 class TestMemory(StorageContract):
@@ -17,8 +16,8 @@ class TestMemory(StorageContract):
         return MemoryStorageBackend
 
 
-class TestMemoryCodes(VectorContract):
-    """Vectors searched by codes from the first on."""
+class TestMemoryByCodes(VectorContract):
+    """The same searches where even the smallest set is searched by codes."""
 
     @pytest.fixture
     def open_storage(self) -> OpenStorage:

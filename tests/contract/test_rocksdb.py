@@ -9,8 +9,7 @@ import pytest
 
 from mycelia_storage.backends.rocksdb import RocksDBStorageBackend
 from mycelia_storage.contract import StorageBackend
-from mycelia_storage.testing import OpenStorage, StorageContract
-from mycelia_storage.testing.vectors import VectorContract
+from mycelia_storage.testing import OpenStorage, StorageContract, VectorContract
 
 
 class TestRocksDB(StorageContract):
@@ -24,8 +23,8 @@ class TestRocksDB(StorageContract):
         return open_new
 
 
-class TestRocksDBCodes(VectorContract):
-    """Vectors searched by codes from the first on."""
+class TestRocksDBByCodes(VectorContract):
+    """The same searches where even the smallest set is searched by codes."""
 
     @pytest.fixture
     def open_storage(self, tmp_path: Path) -> OpenStorage:

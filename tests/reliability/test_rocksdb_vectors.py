@@ -12,7 +12,7 @@ from . import story
 from .kill_campaign import run_campaign
 from .rocksdb_vector_kills import RocksDBVectorCampaign
 
-CYCLES = int(os.environ.get("KILL_CYCLES", "15"))
+CYCLES = int(os.environ.get("KILL_CYCLES", "12"))
 SEED = int(os.environ.get("KILL_SEED", 20_261_121))
 
 

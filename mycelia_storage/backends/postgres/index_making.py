@@ -133,8 +133,8 @@ def _keep_all_vectors(steps: PostgresTransaction, namespace: str, sql_name: str,
     """Keep the vectors of a namespace; whether they have a graph from the start, as many of them do."""
     if not steps.run(_MAKE_VECTORS, ())[0][0]:
         raise BackendUnavailable(
-            "a vector index needs the extension pgvector, which this server does not have or does not let this role"
-            " create; have an administrator run CREATE EXTENSION vector in this database"
+            "a vector index needs the extension pgvector, 0.8 or newer, which this server does not have or does not let"
+            " this role create; have an administrator run CREATE EXTENSION vector in this database"
         )
     found = steps.count(namespace=namespace)
     known = KeptIndexes(1, vectors=(vector,))

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from ...contract import Namespace, SearchHits, check_limit, check_text, pick_index
-from ...filters import FilterInput, parse_filter, parse_sort
+from ...filters import FilterInput, parse_filter, parse_sort, split_key_prefix
 from ...indexes import TextIndex, VectorIndex, index_from_json
 from ...names import DEFAULT_NAMESPACE, check_namespace
 from ...similarity import VectorInput, to_vector
@@ -25,6 +25,12 @@ FIND_SEARCHED: Final = """SELECT i.name, i.declaration, i.index_id, i.sql_name <
 (SELECT coalesce(sum(length), 0)::bigint FROM {s}.storage_sums AS u WHERE u.index_id = i.index_id),
 (SELECT n.nspname FROM pg_extension AS x JOIN pg_namespace AS n ON n.oid = x.extnamespace WHERE x.extname = 'vector')
 FROM {s}.storage_indexes AS i WHERE i.tenant = {t} AND i.namespace = %s ORDER BY i.name"""
+
+_IN_RANGE: Final = """SELECT count(*) FROM (
+  SELECT 1 FROM {s}.storage_entries WHERE {live} AND %where% LIMIT %s
+) AS met"""
+#: A graph is of no use to a filter that lets less than one in so many through.
+_REACH: Final = 30
 
 
 class Searched(NamedTuple):
@@ -63,6 +69,18 @@ class PostgresSearches(PostgresReads):
             return super().search_text(text, namespace=name, limit=limit, filter=filter, index=label)
         return text_search.search(self._search_rows, found[label].index_id, query, limit, compiled, filter is not None)
 
+    def _is_short_range(self, filter: FilterInput | None, namespace: str, entries: int) -> bool:
+        """Whether a filter on the beginning of keys lets so few through that a graph would not reach them."""
+        condition = parse_filter(filter)
+        by_key = None if condition is None else split_key_prefix(condition)[0]
+        if by_key is None:
+            return False
+        most = entries // _REACH
+        compiled = self._compile(by_key, namespace)
+        sql = _IN_RANGE.replace("%where%", compiled.where_sql.replace("{", "{{").replace("}", "}}"))
+        counted: int = self._search_rows(sql, (*compiled.params, most))[0][0]
+        return counted < most
+
     def search_vectors(
         self,
         vector: VectorInput,
@@ -86,7 +104,7 @@ class PostgresSearches(PostgresReads):
             known.index_id, chosen, known.home, known.entries, known.length > 0, compiled, filter is not None
         )
         small = known.entries <= self._exact_up_to
-        if not exact and known.graph and not small:
+        if not exact and known.graph and not small and not self._is_short_range(filter, name, known.entries):
             hits = vector_search.search_graph(self._search_tuned, target, query, limit)
             if hits is not None:
                 return hits

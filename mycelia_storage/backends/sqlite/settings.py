@@ -49,7 +49,7 @@ class SQLiteSettings:
     """WAL pages after which a commit moves them into the main file."""
     cache_size: int = 16_384
     """Page cache per connection, in KiB."""
-    vectors_compared: int = 768_000
+    vectors_compared: int = 2_500_000
     """Size of a vector index, in vectors times dimensions, up to which all vectors are kept in memory and compared;
     larger ones are searched by codes. Without faiss every index is compared."""
     vectors_linked: int = 10_000

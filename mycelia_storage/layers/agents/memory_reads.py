@@ -148,7 +148,11 @@ class MemoryReads(Embeddings):
         return total
 
     def _count_keys(self, place: str, *parts: str) -> int:
-        return self._storage.count(namespace=place, filter=where("$key").starts_with(key_prefix(*parts)))
+        prefix = key_prefix(*parts)
+        if not {"*", "?"} & set(prefix):
+            # Keys alone are read from their index; a count looks at each entry, whether it has expired.
+            return len(self._storage.list(prefix + "*", namespace=place))
+        return self._storage.count(namespace=place, filter=where("$key").starts_with(prefix))
 
     def _find(
         self,

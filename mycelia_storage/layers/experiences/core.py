@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from ...contract import StorageBackend, Transaction
-from ...errors import StorageBusy, StorageCorrupt
+from ...errors import StorageCorrupt
 from ...names import Namespace
+from ..transacting import in_transaction
 from .decay_settings import DecayConfig
 from .errors import DimensionMismatch, EmbeddingProviderMismatch, InvalidField, NotFound, ReadOnly, SchemaMismatch
 from .ids import new_id
@@ -119,11 +120,7 @@ class Core:
             return result
 
         if not alone:
-            try:
-                return self.storage.run_transaction(run, attempts=1)
-            except StorageBusy:
-                if isinstance(self.storage, Transaction):
-                    raise
+            return in_transaction(self.storage, run, attempts=1)
         with self.storage.transaction() as tx:
             return run(tx)
 

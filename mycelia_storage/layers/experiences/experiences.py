@@ -18,10 +18,12 @@ from .rows import (
     age_key,
     change_experience,
     drop_experience,
+    drop_relation,
     find_experience,
     put_experience,
     read_experience,
     read_experiences,
+    relations_in,
     vectors_of,
 )
 from .turns import Turn
@@ -247,11 +249,11 @@ class Experiences(Collectives):
         id = as_id(id)
 
         def work(turn: Turn) -> int:
+            for relation in relations_in(turn, id):
+                drop_relation(turn, relation, id)
             ids = [second_part(row.key) for row in turn.rows(self.layout.ages(id))]
-            for experience in ids:
-                held = find_experience(turn, experience)
-                if held is not None:
-                    drop_experience(turn, held)
+            for experience in read_experiences(turn.tx, self.layout, ids):
+                drop_experience(turn, experience, alone=True)
             return len(ids)
 
         return self._write(work, alone=True)
@@ -322,5 +324,5 @@ class Experiences(Collectives):
                 found = (Experience.from_json(each, row, b"") for each, row in rows.items())
                 warmth = ((settings.energy(e, moment), age_key(e), e) for e in found if not e.archived)
                 cold = sorted([*cold, *(each for each in warmth if each[0] < bound)], key=lambda each: each[:2])[:limit]
-            vectors = vectors_of(tx, self.layout, {e.id: {"collective": id} for _, _, e in cold})
+            vectors = vectors_of(tx, self.layout, {e.id: {"collective": id, "archived": False} for _, _, e in cold})
         return [(replace(e, vector=vectors.get(e.id, b"")), warmth) for warmth, _, e in cold]

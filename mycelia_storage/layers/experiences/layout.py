@@ -19,6 +19,7 @@ namespace below the root    key                              value
 ``c/<c>/ages``              (timestamp, experience)          bytes of the experience: paging, newest
 ``c/<c>/types``             (type tag, experience)           null
 ``c/<c>/vectors``           experience                       vector; metadata: what filters ask. VectorIndex
+``c/<c>/archived``          experience                       the same for archived experiences. VectorIndex
 ``c/<c>/zeros``             experience                       the same for vectors that are all zero
 ``c/<c>/edges``             (timestamp, source, relation)    null: paging of relations, by age of the source
 ``c/<c>/insights``          insight                          null
@@ -29,7 +30,8 @@ namespace below the root    key                              value
 
 ``<c>`` is a collective. Ids are UUIDs in their text form, so keys sort as the ids do; keys in parentheses, and agents,
 are made by ``names.join_key``. Only ``sequence`` tracks changes: one change for each transaction wakes whoever watches,
-in any process. A vector index may not hold a vector that has no direction, so those lie beside it and are found with
+in any process. Archived experiences have an index of their own, so that a search, which leaves them out as a rule, need
+not ask. A vector index may not hold a vector that has no direction, so those lie beside it and are found with
 similarity 0.
 """
 
@@ -78,6 +80,10 @@ class Layout:
     def vectors(self, collective: str) -> str:
         """Vectors of experiences."""
         return f"{self.root}/c/{collective}/vectors"
+
+    def archived(self, collective: str) -> str:
+        """Vectors of archived experiences."""
+        return f"{self.root}/c/{collective}/archived"
 
     def zeros(self, collective: str) -> str:
         """Vectors of experiences that are all zero."""

@@ -30,17 +30,14 @@ def put_collective(turn: Turn, collective: Collective, *, new: bool) -> None:
     if new:
         index = VectorIndex(collective.embedding_dimension)
         turn.tx.create_index(turn.layout.vectors(collective.id), index)
+        turn.tx.create_index(turn.layout.archived(collective.id), index)
         turn.tx.create_index(turn.layout.insight_vectors(collective.id), index)
 
 
 def drop_collective(turn: Turn, id: str) -> None:
     """Remove a collective and everything in it, without log rows."""
     layout = turn.layout
-    relations: list[Relation] = []
-    for page in _pages([second_part(entry.key) for entry in turn.rows(layout.edges(id))]):
-        held = turn.tx.get_many(page, namespace=layout.relations)
-        relations += [Relation.from_json(relation, row) for relation, row in held.items()]
-    for relation in relations:
+    for relation in relations_in(turn, id):
         _remove_edges(turn, relation)
     for entry in turn.rows(layout.ages(id)):
         turn.remove(layout.experiences, second_part(entry.key))
@@ -74,6 +71,14 @@ def tag_text(key: str, value: str) -> str:
     return f"{len(key)}:{key}={value}"
 
 
+def vector_place(layout: Layout, experience: Experience) -> str:
+    """The namespace of an experience's vector."""
+    c = experience.collective_id
+    if is_zero(experience.vector):
+        return layout.zeros(c)
+    return layout.archived(c) if experience.archived else layout.vectors(c)
+
+
 def age_key(experience: Experience) -> str:
     """The key by age."""
     return join_key(experience.timestamp, experience.id)
@@ -85,8 +90,7 @@ def put_experience(turn: Turn, experience: Experience, old: Experience | None = 
     if old is not None:
         _clear_experience(turn, old, experience)
     turn.put(layout.experiences, id, experience.to_json())
-    place = layout.zeros(c) if is_zero(experience.vector) else layout.vectors(c)
-    turn.put(place, id, experience.vector, facets(experience))
+    turn.put(vector_place(layout, experience), id, experience.vector, facets(experience))
     turn.put(layout.ages(c), age_key(experience), len(experience.content.encode()) + len(experience.vector))
     turn.put(layout.types(c), join_key(experience.experience_type.tag, id), None)
 
@@ -94,10 +98,15 @@ def put_experience(turn: Turn, experience: Experience, old: Experience | None = 
 def change_experience(turn: Turn, old: Experience, new: Experience) -> None:
     """Store what may change of an experience."""
     turn.put(turn.layout.experiences, new.id, new.to_json())
+    _clear_vector(turn, old, new)
     if facets(old) != facets(new):
-        c = new.collective_id
-        place = turn.layout.zeros(c) if is_zero(new.vector) else turn.layout.vectors(c)
-        turn.put(place, new.id, new.vector, facets(new))
+        turn.put(vector_place(turn.layout, new), new.id, new.vector, facets(new))
+
+
+def _clear_vector(turn: Turn, old: Experience, new: Experience) -> None:
+    place = vector_place(turn.layout, old)
+    if place != vector_place(turn.layout, new):
+        turn.remove(place, old.id)
 
 
 def _clear_experience(turn: Turn, old: Experience, new: Experience) -> None:
@@ -111,23 +120,20 @@ def _clear_experience(turn: Turn, old: Experience, new: Experience) -> None:
             turn.put(layout.edges(c), join_key(new.timestamp, new.id, relation), None)
     if old.experience_type.tag != new.experience_type.tag:
         turn.remove(layout.types(c), join_key(old.experience_type.tag, old.id))
-    if is_zero(old.vector) != is_zero(new.vector):
-        turn.remove(layout.zeros(c) if is_zero(old.vector) else layout.vectors(c), old.id)
+    _clear_vector(turn, old, new)
 
 
-def drop_experience(turn: Turn, experience: Experience, died: str | None = None) -> int:
-    """Remove an experience and the relations that touch it, all with log row and tombstone; how many relations."""
-    relations = relations_of(turn, experience.id)
-    for relation in relations:
+def drop_experience(turn: Turn, experience: Experience, died: str | None = None, *, alone: bool = False) -> None:
+    """Remove an experience and the relations that touch it, all with log row and tombstone. ``alone``: it has none."""
+    for relation in [] if alone else relations_of(turn, experience.id):
         drop_relation(turn, relation, experience.collective_id, echo=True)
     layout, c = turn.layout, experience.collective_id
     turn.remove(layout.experiences, experience.id)
-    turn.remove(layout.zeros(c) if is_zero(experience.vector) else layout.vectors(c), experience.id)
+    turn.remove(vector_place(layout, experience), experience.id)
     turn.remove(layout.ages(c), age_key(experience))
     turn.remove(layout.types(c), join_key(experience.experience_type.tag, experience.id))
     turn.bury(Entity.EXPERIENCE, experience.id, c, died)
     turn.log(Entity.EXPERIENCE, experience.id, c, Event.DELETED, was=facets(experience))
-    return len(relations)
 
 
 def read_experience(storage: StorageBackend, layout: Layout, id: str) -> Experience | None:
@@ -142,7 +148,8 @@ def find_experience(turn: Turn, id: str) -> Experience | None:
     if row is None:
         return None
     c = row["collective"]
-    vector = turn.get(turn.layout.vectors(c), id) or turn.get(turn.layout.zeros(c), id) or b""
+    place = turn.layout.archived(c) if row["archived"] else turn.layout.vectors(c)
+    vector = turn.get(place, id) or turn.get(turn.layout.zeros(c), id) or b""
     return Experience.from_json(id, row, vector)
 
 
@@ -157,13 +164,13 @@ def read_experiences(storage: StorageBackend, layout: Layout, ids: Iterable[str]
 
 def vectors_of(storage: StorageBackend, layout: Layout, rows: Mapping[str, Any]) -> dict[str, bytes]:
     """The vectors of experiences given as stored."""
-    by_collective: dict[str, list[str]] = {}
+    places: dict[tuple[str, bool], list[str]] = {}
     for id, row in rows.items():
-        by_collective.setdefault(row["collective"], []).append(id)
+        places.setdefault((row["collective"], row["archived"]), []).append(id)
     found: dict[str, bytes] = {}
-    for c, ids in by_collective.items():
+    for (c, archived), ids in places.items():
         for page in _pages(ids):
-            found |= storage.get_many(page, namespace=layout.vectors(c))
+            found |= storage.get_many(page, namespace=layout.archived(c) if archived else layout.vectors(c))
         left = [id for id in ids if id not in found]
         if left:
             found |= storage.get_many(left, namespace=layout.zeros(c))
@@ -225,6 +232,15 @@ def relations_of(turn: Turn, experience: str) -> list[Relation]:
     entries = [*turn.rows(turn.layout.edges_out, prefix), *turn.rows(turn.layout.edges_in, prefix)]
     found = (find_relation(turn, id) for id in dict.fromkeys(second_part(entry.key) for entry in entries))
     return [relation for relation in found if relation is not None]
+
+
+def relations_in(turn: Turn, collective: str) -> list[Relation]:
+    """Every relation of a collective."""
+    found: list[Relation] = []
+    for page in _pages([second_part(entry.key) for entry in turn.rows(turn.layout.edges(collective))]):
+        held = turn.tx.get_many(page, namespace=turn.layout.relations)
+        found += [Relation.from_json(id, row) for id, row in held.items()]
+    return found
 
 
 # -- insights --------------------------------------------------------------------------------------------------------

@@ -46,10 +46,13 @@ class SearchFilter:
     tags_all: Mapping[str, str] = field(default_factory=dict)
     """Each of these tags, with this value."""
 
-    def condition(self) -> Filter | None:
-        """The filter of the storage, over what vectors have as metadata. Raises InvalidField."""
+    def condition(self, *, mixed: bool = True) -> Filter | None:
+        """The filter of the storage, over what vectors have as metadata. Raises InvalidField.
+
+        ``mixed``: among vectors of which some may be archived.
+        """
         parts: list[Filter] = []
-        if self.exclude_archived:
+        if self.exclude_archived and mixed:
             parts.append(where("$metadata.archived") == False)  # noqa: E712
         if self.experience_types is not None:
             parts.append(where("$metadata.type").is_in([kind.tag for kind in self.experience_types]))
@@ -178,7 +181,7 @@ class Search(Activities):
         wanted = min(_MOST_AT_ONCE, max(4 * k, k + 16))
         most = max(wanted, options.candidates)
         while True:
-            hits = self._hits(tx, self.layout.vectors(id), self.layout.zeros(id), vector, wanted, options.filter)
+            hits = self._near(tx, id, vector, wanted, options.filter)
             rows: dict[str, Any] = {}
             ids = [key for key, _, _ in hits]
             for start in range(0, len(ids), 500):
@@ -201,40 +204,25 @@ class Search(Activities):
     def _nearest(
         self, tx: StorageBackend, id: str, vector: bytes, k: int, filter: SearchFilter
     ) -> list[tuple[Experience, float]]:
-        hits = self._hits(tx, self.layout.vectors(id), self.layout.zeros(id), vector, k, filter)
+        hits = self._near(tx, id, vector, k, filter)
         rows = tx.get_many([key for key, _, _ in hits], namespace=self.layout.experiences)
         return [(Experience.from_json(key, rows[key], held), score) for key, score, held in hits if key in rows]
 
     def _insights(self, tx: StorageBackend, id: str, vector: bytes, k: int) -> list[tuple[Insight, float]]:
-        places = (self.layout.insight_vectors(id), self.layout.insight_zeros(id))
-        hits = self._hits(tx, *places, vector, k, None)
+        hits = _hits(tx, [self.layout.insight_vectors(id)], self.layout.insight_zeros(id), vector, k)
         rows = tx.get_many([key for key, _, _ in hits], namespace=self.layout.insights)
         return [(Insight.from_json(key, rows[key], held), score) for key, score, held in hits if key in rows]
 
-    def _hits(
-        self,
-        tx: StorageBackend,
-        vectors: str,
-        zeros: str,
-        query: bytes,
-        limit: int,
-        filter: SearchFilter | None,
+    def _near(
+        self, tx: StorageBackend, id: str, query: bytes, limit: int, filter: SearchFilter
     ) -> list[tuple[str, float, bytes]]:
-        """Ids, similarities and vectors of the nearest, best first."""
-        if limit == 0 or (filter is not None and filter.matches_nothing):
+        if filter.matches_nothing:
             return []
-        condition = None if filter is None else filter.condition()
-        flat = tx.query(condition, namespace=zeros, limit=limit)
-        found = [(entry.key, 0.0, entry.value) for entry in flat]
-        if is_zero(query):
-            rest = tx.query(condition, namespace=vectors, limit=limit)
-            found += [(entry.key, 0.0, entry.value) for entry in rest]
-        else:
-            hits = tx.search_vectors(query, namespace=vectors, limit=limit, filter=condition)
-            found += [(hit.key, hit.score, hit.value) for hit in hits]
-            if not flat:
-                return found
-        return sorted(found, key=lambda each: (-each[1], each[0]))[:limit]
+        places = [self.layout.vectors(id)]
+        if not filter.exclude_archived:
+            places.append(self.layout.archived(id))
+        near, flat = filter.condition(mixed=False), filter.condition()
+        return _hits(tx, places, self.layout.zeros(id), query, limit, near, flat)
 
     # -- what is recent --------------------------------------------------------------------------------------------
 
@@ -269,3 +257,29 @@ class Search(Activities):
             if len(page) < size:
                 return read_experiences(tx, self.layout, found)
             last = page[-1].key
+
+
+def _hits(
+    tx: StorageBackend,
+    places: list[str],
+    zeros: str,
+    query: bytes,
+    limit: int,
+    near: Filter | None = None,
+    flat: Filter | None = None,
+) -> list[tuple[str, float, bytes]]:
+    """Ids, similarities and vectors of the nearest in several namespaces, best first.
+
+    ``near`` is the filter of those, ``flat`` that of the vectors without a direction.
+    """
+    if limit == 0:
+        return []
+    found = [(entry.key, 0.0, entry.value) for entry in tx.query(flat, namespace=zeros, limit=limit)]
+    for place in places:
+        if is_zero(query):
+            rest = tx.query(near, namespace=place, limit=limit)
+            found += [(entry.key, 0.0, entry.value) for entry in rest]
+        else:
+            hits = tx.search_vectors(query, namespace=place, limit=limit, filter=near)
+            found += [(hit.key, hit.score, hit.value) for hit in hits]
+    return sorted(found, key=lambda each: (-each[1], each[0]))[:limit]

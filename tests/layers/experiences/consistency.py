@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from mycelia_storage.layers.experiences import ExperienceStore
-from mycelia_storage.layers.experiences.rows import age_key, edge_key, facets, is_zero, read_experiences, read_insights
+from mycelia_storage.layers.experiences.rows import (
+    age_key,
+    edge_key,
+    facets,
+    is_zero,
+    read_experiences,
+    read_insights,
+    vector_place,
+)
 from mycelia_storage.names import join_key, split_key
 
 
@@ -24,7 +32,7 @@ def problems(store: ExperienceStore) -> list[str]:
         insights = read_insights(tx, layout, rows.get("insights", {}))
     for e in experiences.values():
         c = e.collective_id
-        place = layout.zeros(c) if is_zero(e.vector) else layout.vectors(c)
+        place = vector_place(layout, e)
         expect(layout.ages(c), age_key(e))
         expect(layout.types(c), join_key(e.experience_type.tag, e.id))
         expect(place, e.id)

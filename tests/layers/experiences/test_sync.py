@@ -14,6 +14,7 @@ import pytest
 
 from mycelia_storage import MemoryStorageBackend
 from mycelia_storage.layers.experiences import (
+    ConnectionLost,
     CursorTooOld,
     DimensionMismatch,
     EmbeddingProviderMismatch,
@@ -174,7 +175,9 @@ def test_only_what_is_wanted_travels(memories: tuple[ExperienceStore, Experience
     ids = two.record_many([lesson(wanted, "a"), lesson(wanted, "b"), lesson(other, "c")])
     two.store_relation(ids[0], ids[1], RelationType.SUPPORTS)
     two.store_insight(wanted, "i", ids[:2], embedding=vector(1.0))
-    sync = to(one, two, collectives=[wanted], relations=False, insights=False, batch_size=1)
+    with pytest.raises(InvalidField):
+        to(one, two, collectives=["wanted"])
+    sync = to(one, two, collectives=[wanted.upper()], relations=False, insights=False, batch_size=1)
     sync.sync_once()
     assert [c.id for c in one.list_collectives()] == [wanted]
     assert one.list_experience_ids_in_collective(wanted) == ids[:2]
@@ -466,6 +469,28 @@ def test_pulls_that_make_no_sense(memories: tuple[ExperienceStore, ExperienceSto
     ):
         with pytest.raises(InvalidField):
             SyncManager(one, LocalPeer(SyncService(two)), config)
+
+
+def test_a_manager_tries_again_after_failures(memories: tuple[ExperienceStore, ExperienceStore]) -> None:
+    one, two = memories
+    team = one.create_collective("team")
+    seen: list[tuple[SyncStatus, Exception | None]] = []
+
+    class Failing(LocalPeer):
+        def exchange(self, operation: Operation, frame: bytes) -> bytes:
+            seen.append((sync.status, sync.last_error))
+            if len(seen) < 4:
+                raise ConnectionLost("no peer")
+            return super().exchange(operation, frame)
+
+    sync = SyncManager(one, Failing(SyncService(two)), SyncConfig(interval=0.01, retry_first=0.001, retry_most=0.002))
+    watched = two.watch_experiences(team)
+    with sync:
+        one.record(lesson(team))
+        assert watched.next(30) is not None
+    assert [type(error) for _, error in seen[:4]] == [type(None), ConnectionLost, ConnectionLost, ConnectionLost]
+    assert {status for status, _ in seen[:4]} == {SyncStatus.SYNCING}
+    assert content(one) == content(two)
 
 
 def test_a_manager_runs_in_a_thread(memories: tuple[ExperienceStore, ExperienceStore]) -> None:

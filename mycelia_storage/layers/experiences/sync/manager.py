@@ -9,6 +9,7 @@ from typing import Any
 from .. import errors
 from ..entities import SyncCursor
 from ..errors import CursorTooOld, HandshakeRefused, InvalidPayload, SyncError
+from ..ids import as_id
 from ..store import ExperienceStore
 from ..turns import Turn
 from .applying import Applied
@@ -27,6 +28,8 @@ class SyncManager:
         self.peer = peer
         self.config = config or SyncConfig()
         self.config.check()
+        wanted = self.config.collectives
+        self._collectives = None if wanted is None else frozenset(as_id(each, "collectives") for each in wanted)
         self.status = SyncStatus.IDLE
         self.last_error: Exception | None = None
         self._known: str | None = None
@@ -152,7 +155,7 @@ class SyncManager:
         return done, late, None if done == len(changes) else _refusal(reply.get("error"))
 
     def _scope(self) -> Scope:
-        return Scope(self.config.collectives, self.config.relations, self.config.insights)
+        return Scope(self._collectives, self.config.relations, self.config.insights)
 
     # -- pull ------------------------------------------------------------------------------------------------------
 
@@ -199,7 +202,7 @@ class SyncManager:
 
     def _wish(self, since: int) -> dict[str, Any]:
         config = self.config
-        collectives = None if config.collectives is None else [*config.collectives]
+        collectives = None if self._collectives is None else sorted(self._collectives)
         return {
             "since": since, "limit": config.batch_size, "collectives": collectives, "relations": config.relations,
             "insights": config.insights,
