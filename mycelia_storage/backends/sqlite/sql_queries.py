@@ -138,6 +138,8 @@ class _Guard:
             raise self._stopped(error) from error
         except (apsw.SQLError, apsw.AuthError, apsw.BindingsError, apsw.MismatchError, apsw.RangeError) as error:
             raise self._refused(error) from error
+        if not self._columns:
+            raise SqlRefused("a query is a SELECT")
         return SqlRows(self._columns, rows, False)
 
     def _stopped(self, error: apsw.Error) -> SqlTimeout:
