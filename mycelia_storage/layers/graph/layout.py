@@ -102,6 +102,8 @@ def check_tag(tag: object) -> str:
 
 
 def _check_part(text: str, what: str, most: int) -> str:
+    if text.isascii() and len(text) <= most and "\x01" not in text and "\x02" not in text:
+        return text  # the usual text is its own encoding
     try:
         size = len(join_key(text).encode()) - 1
     except UnicodeEncodeError:
@@ -179,7 +181,10 @@ def link_value(link: Link) -> list[Any]:
 
 def read_link(key: str, value: list[Any], outward: bool) -> Link:
     """The link of a row."""
-    near, relation_type, far, relationship_id = map(str, split_key(key))
+    if "\x02" in key:
+        near, relation_type, far, relationship_id = map(str, split_key(key))
+    else:  # four strings without anything to decode, each after its letter
+        near, relation_type, far, relationship_id = (part[1:] for part in key.split("\x01"))
     from_node, to_node = (near, far) if outward else (far, near)
     recorded_at, weight, valid_from, valid_to = (*value, *_DEFAULTS[len(value) - 1 :])
     return Link(from_node, to_node, relation_type, relationship_id, recorded_at, weight, valid_from, valid_to)
