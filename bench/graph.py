@@ -60,7 +60,7 @@ class Ours:
         from mycelia_storage.layers.graph import Graph
 
         if backend == "postgres":
-            storage = open_storage(f"postgres+embedded:///{folder / "server"}")
+            storage = open_storage(f"postgres+embedded:///{folder}/server")
         elif backend == "memory":
             storage = open_storage("memory:")
         else:
