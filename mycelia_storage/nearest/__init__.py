@@ -7,6 +7,6 @@ what its view of the storage sees, whoever wrote it.
 
 ``source`` what a backend gives · ``index`` the state that catches up · ``search`` one search · ``resident`` vectors in
 memory, for small sets · ``scan`` codes of four bits for every two dimensions, for larger ones · ``hnsw`` a graph, for
-very large ones · ``columns`` fields of the entries, to turn a filter into positions · ``rotation`` and ``codebook``
-what the codes are made with.
+very large ones · ``settings`` where one gives way to the next · ``columns`` fields of entries, to turn a filter into
+positions · ``rotation`` and ``codebook`` what the codes are made with.
 """

@@ -98,6 +98,7 @@ class Columns:
 
     def __init__(self) -> None:
         self._columns: dict[FieldPath, Column] = {}
+        self._too_large: set[FieldPath] = set()
 
     def __bool__(self) -> bool:
         return bool(self._columns)
@@ -110,6 +111,10 @@ class Columns:
                 self._columns[path] = self._columns.pop(path)
         return [path for path in wanted if path not in self._columns]
 
+    def can_hold(self, paths: Iterable[FieldPath]) -> bool:
+        """Whether none of the fields was found to have too many values."""
+        return self._too_large.isdisjoint(paths)
+
     def make(self, paths: Iterable[FieldPath], rows: Sequence[FieldRow | None]) -> bool:
         """Make columns from the fields of all positions; False, and nothing made, if one would be too large."""
         made = [Column(path) for path in paths]
@@ -117,6 +122,7 @@ class Columns:
             for row in rows:
                 column.append(row)
             if column.too_large:
+                self._too_large.add(column.path)
                 return False
         self._columns |= {column.path: column for column in made}
         while len(self._columns) > MOST_COLUMNS:
@@ -128,6 +134,7 @@ class Columns:
         for path, column in list(self._columns.items()):
             column.append(row)
             if column.too_large:
+                self._too_large.add(path)
                 del self._columns[path]
 
     def holds(self, condition: Filter) -> Mask | None:

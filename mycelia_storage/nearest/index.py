@@ -24,6 +24,7 @@ from .columns import Columns
 from .hnsw import Graph
 from .resident import Resident
 from .scan import ScanCodes, load_faiss
+from .settings import VectorSettings
 from .source import FieldRow, VectorSource
 
 if TYPE_CHECKING:
@@ -50,19 +51,6 @@ _LINKED_AT_ONCE: Final = 32
 # magic, ids, bytes of the list of ids, bytes of the codes, crc of the list and of which are alive
 _IDS: Final = struct.Struct("<4sQQQI")
 _MAGIC: Final = b"MyNJ"
-
-
-class VectorSettings(NamedTuple):
-    """Where one way of searching gives way to the next. Sizes are numbers of float32."""
-
-    resident_size: int = 2_500_000
-    """Up to so many numbers (6,500 vectors of 384) are kept in memory as they are and compared exactly."""
-    linked_from: int = 10_000
-    """Vectors from which an index declared with ``index="hnsw"`` gets its graph."""
-    largest_resident: int = 128_000_000
-    """The same where faiss is not installed; more are read from the database at each search."""
-    rescored: int = 100
-    """How many of the nearest codes are ranked by their vectors at a time, for up to ten hits."""
 
 
 class Difference(NamedTuple):
@@ -409,7 +397,8 @@ class NearestIndex:
             within = self.positions(source.matching(by_key))
             return within if rest is None else within & self._matching(source, rest)
         missing = self._columns.missing(condition)
-        if missing and source.committed and source.position().seq == self.seq:
+        current = source.committed and source.position().seq == self.seq
+        if missing and current and self._columns.can_hold(missing):
             fields = dict(source.fields(None))
             alive = self._alive
             rows = [fields.get(id) if alive[at] else None for at, id in enumerate(self.ids)]

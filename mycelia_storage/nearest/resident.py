@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: A product of vectors in float32 is this far off at most for each dimension, relative to the product of the norms.
 _ROUNDING: Final = 1.2e-7
 
+_SHORT: Final = 1e-25
+
 
 class Resident:
     """Vectors by position."""
@@ -56,6 +58,8 @@ class Resident:
         norms = self._norms[:upto]
         length = float(numpy.sqrt(query.astype(numpy.float64) @ query.astype(numpy.float64)))
         with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            if self._metric == "cosine":
+                query, length = (query / length).astype(numpy.float32), 1.0
             # Not @, which would wake the threads of BLAS and wait for them, on a busy machine for milliseconds.
             found: Floats = numpy.vecdot(self._matrix[:upto], query)
             error = norms * (length * _ROUNDING * len(query))
@@ -72,6 +76,8 @@ class Resident:
         if limit < upto:
             least = numpy.partition(found, upto - limit)[upto - limit]
             near = found >= least - 2 * float(error.max())
+            if self._metric == "cosine":  # a product with so short a vector is no longer a number of full precision
+                near |= norms < _SHORT
             if allowed is not None:
                 near &= allowed
             return numpy.flatnonzero(near)

@@ -15,7 +15,8 @@ from ..contract import Status, Transaction
 from ..dumps import write_dump
 from ..errors import StorageBusy, StorageClosed, TransactionError, TransactionExpired
 from ..indexes import VectorIndex
-from ..nearest.index import NearestIndex, VectorSettings
+from ..nearest.index import NearestIndex
+from ..nearest.settings import VectorSettings
 from .draft import Draft
 from .settings import StateSettings
 from .state import State

@@ -5,8 +5,11 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+import pytest
+
 from mycelia_storage.field_paths import parse_path
 from mycelia_storage.filters import Filter, match, where
+from mycelia_storage.nearest import columns as columns_module
 from mycelia_storage.nearest.columns import MOST_COLUMNS, Columns, paths_of
 from mycelia_storage.nearest.source import FieldRow
 
@@ -84,6 +87,17 @@ def test_the_oldest_columns_go() -> None:
     assert columns.make(columns.missing(conditions[-1]), rows)
     assert columns.missing(conditions[0]) == []
     assert columns.missing(conditions[1]) == [parse_path("$metadata.f1")]
+
+
+def test_a_field_of_too_many_values_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns_module, "MOST_VALUES", 5)
+    columns, condition = Columns(), where("$metadata.n") == 1
+    rows = [FieldRow("v", f"k{number}", b"", {"n": number}, 0, 0) for number in range(6)]
+    missing = columns.missing(condition)
+    assert columns.can_hold(missing)
+    assert not columns.make(missing, rows)
+    assert columns.holds(condition) is None
+    assert not columns.can_hold(columns.missing(condition))
 
 
 def test_the_fields_of_a_filter() -> None:

@@ -40,17 +40,18 @@ from ...errors import (
     TransactionExpired,
 )
 from ...fair_lock import FairLock
-from ...indexes import Index, VectorIndex
+from ...indexes import VectorIndex
 from ...migrations import Migration, Migrator
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
-from ...nearest.index import NearestIndex, VectorSettings
+from ...nearest.index import NearestIndex
+from ...nearest.settings import VectorSettings
 from ...sql_views import SqlRows, SqlView, check_query
-from ...values import encode_metadata
 from . import care, forks, journal, sql_queries, vector_codes
 from .connections import CLOCK_TICK, create_file, last_written, open_connection, switch_journal
 from .driver_errors import translate
 from .reading import GET, GET_ENTRY, HAS, Row, Rows, Values, decode_stored, now_ms, to_entry
 from .settings import IN_MEMORY, SQLiteSettings
+from .simple_writes import SimpleWrites
 from .text_search import TextReads
 from .transactions import Session, SQLiteTransaction
 from .upkeep import SQLiteUpkeep
@@ -66,7 +67,7 @@ _PAGES_A_STEP = 4  # an entry, its change, the namespace
 _READS_BESIDE_A_WRITE = 50
 
 
-class SQLiteStorageBackend(TextReads, VectorReads):
+class SQLiteStorageBackend(TextReads, VectorReads, SimpleWrites):
     """Storage in one SQLite file.
 
     >>> with SQLiteStorageBackend({"dbPath": ":memory:"}) as storage:
@@ -500,44 +501,8 @@ class SQLiteStorageBackend(TextReads, VectorReads):
         with self.transaction() as tx:
             return tx.delete_many(keys, namespace=namespace)
 
-    def clear(self, *, namespace: Namespace | None = None) -> int:
-        name = None if namespace is None else check_namespace(namespace)
-        return self._write(lambda writer: writer.clear(name))
-
-    def set_metadata(
-        self,
-        key: str,
-        metadata: dict[str, Any],
-        *,
-        namespace: Namespace = DEFAULT_NAMESPACE,
-        merge: bool = True,
-    ) -> int:
-        name, key = check_namespace(namespace), check_key(key)
-        given = encode_metadata(metadata)
-        return self._write(lambda writer: writer.set_metadata(name, key, metadata, given, merge), _PAGES_A_STEP)
-
-    def create_namespace(
-        self,
-        name: Namespace,
-        *,
-        metadata: dict[str, Any] | None = None,
-        exist_ok: bool = False,
-        track_changes: bool = False,
-    ) -> None:
-        checked, stored = check_namespace(name), None if metadata is None else encode_metadata(metadata) or "{}"
-        self._write(lambda writer: writer.create_namespace(checked, stored, exist_ok, track_changes))
-
-    def delete_namespace(self, name: Namespace, *, recursive: bool = False) -> int:
-        checked = check_namespace(name)
-        return self._write(lambda writer: writer.delete_namespace(checked, recursive))
-
-    def create_index(self, namespace: Namespace, index: Index, *, name: str | None = None) -> str:
-        checked = check_namespace(namespace)
-        return self._write(lambda writer: writer.create_index(checked, index, name))
-
-    def drop_index(self, namespace: Namespace, name: str) -> bool:
-        checked = check_namespace(namespace)
-        return self._write(lambda writer: writer.drop_index(checked, name))
+    def _change(self, work: Callable[[EntryWriter], T], *, small: bool = False) -> T:
+        return self._write(work, _PAGES_A_STEP if small else _COMMITS_A_LOOK)
 
     # -- transactions ----------------------------------------------------------------------------------------------
 

@@ -27,6 +27,9 @@ CROSS JOIN storage_entries AS e ON e.namespace = ?1 AND e.key = wanted.value"""
 _ROWS: Final = """SELECT e.id, e.key, e.value, e.metadata FROM json_each(?2) AS wanted
 CROSS JOIN storage_entries AS e ON e.namespace = ?1 AND e.key = wanted.value"""
 
+_ID: Final = "SELECT id, key, NULL, NULL FROM storage_entries WHERE namespace = ? AND key = ?"
+_ROW: Final = "SELECT id, key, value, metadata FROM storage_entries WHERE namespace = ? AND key = ?"
+
 Run = Callable[..., list[tuple[Any, ...]]]
 
 
@@ -133,13 +136,17 @@ class SearchUpkeep:
         touched.rows.extend(self._rows(touched))
         return touched
 
-    def after(self, touched: Touched) -> None:
-        """To be called when they have."""
-        now = self._rows(touched)
+    def after(self, touched: Touched, now: list[StoredRow] | None = None) -> None:
+        """To be called when they have; ``now`` are the rows as they are, read here unless they are given."""
+        if now is None:
+            now = self._rows(touched)
         for keeper in touched.keepers:
             keeper.changed(touched.rows, now)
 
     def _rows(self, touched: Touched) -> list[StoredRow]:
+        if len(touched.keys) == 1:
+            found = self._run(_ROW if touched.needs_values else _ID, (touched.namespace, touched.keys[0]))
+            return [StoredRow(*row) for row in found]
         keys = orjson.dumps(touched.keys).decode()
         found = self._run(_ROWS if touched.needs_values else _IDS, (touched.namespace, keys))
         return [StoredRow(*row) for row in found]

@@ -26,12 +26,11 @@ from ...contract import (
     check_version,
 )
 from ...errors import StorageError, StorageReadOnly, TransactionError, TransactionExpired
-from ...indexes import Index
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
-from ...values import encode_metadata
 from . import care
 from .driver_errors import translate
 from .reading import Row, Rows
+from .simple_writes import SimpleWrites
 from .text_search import TextReads
 from .vector_search import VectorReads
 from .writing import EntryWriter, entry_row
@@ -95,7 +94,7 @@ class Session:
         return translate(error, connection=self.connection)
 
 
-class SQLiteTransaction(TextReads, VectorReads, Transaction):
+class SQLiteTransaction(TextReads, VectorReads, SimpleWrites, Transaction):
     """A transaction, a savepoint in one, or a snapshot."""
 
     backend_name = "sqlite"
@@ -293,44 +292,8 @@ class SQLiteTransaction(TextReads, VectorReads, Transaction):
     def restore(self, entries: Iterable[Entry]) -> int:
         return self._write(lambda writer: writer.restore(entries), steps=True)
 
-    def clear(self, *, namespace: Namespace | None = None) -> int:
-        name = None if namespace is None else check_namespace(namespace)
-        return self._write(lambda writer: writer.clear(name), steps=True)
-
-    def set_metadata(
-        self,
-        key: str,
-        metadata: dict[str, Any],
-        *,
-        namespace: Namespace = DEFAULT_NAMESPACE,
-        merge: bool = True,
-    ) -> int:
-        name, key = check_namespace(namespace), check_key(key)
-        given = encode_metadata(metadata)
-        return self._write(lambda writer: writer.set_metadata(name, key, metadata, given, merge))
-
-    def create_namespace(
-        self,
-        name: Namespace,
-        *,
-        metadata: dict[str, Any] | None = None,
-        exist_ok: bool = False,
-        track_changes: bool = False,
-    ) -> None:
-        checked, stored = check_namespace(name), None if metadata is None else encode_metadata(metadata) or "{}"
-        self._write(lambda writer: writer.create_namespace(checked, stored, exist_ok, track_changes))
-
-    def delete_namespace(self, name: Namespace, *, recursive: bool = False) -> int:
-        checked = check_namespace(name)
-        return self._write(lambda writer: writer.delete_namespace(checked, recursive), steps=True)
-
-    def create_index(self, namespace: Namespace, index: Index, *, name: str | None = None) -> str:
-        checked = check_namespace(namespace)
-        return self._write(lambda writer: writer.create_index(checked, index, name), steps=True)
-
-    def drop_index(self, namespace: Namespace, name: str) -> bool:
-        checked = check_namespace(namespace)
-        return self._write(lambda writer: writer.drop_index(checked, name), steps=True)
+    def _change(self, work: Callable[[EntryWriter], T], *, small: bool = False) -> T:
+        return self._write(work, steps=not small)
 
     # -- care ------------------------------------------------------------------------------------------------------
 

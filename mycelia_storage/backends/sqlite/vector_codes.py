@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from ...indexes import VectorIndex
-from ...nearest.index import NearestIndex, VectorSettings
+from ...nearest.index import NearestIndex
 from ...nearest.scan import ScanCodes
+from ...nearest.settings import VectorSettings
 from .search_upkeep import INDEXES, number_of, read_declaration
 from .vector_search import SQLiteVectors
 

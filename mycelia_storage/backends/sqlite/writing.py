@@ -44,7 +44,7 @@ from . import change_log, statements as sql
 from .driver_errors import translate
 from .filter_sql import create_index_sql
 from .reading import now_ms
-from .search_upkeep import SEARCHED, TRACKED, SearchUpkeep, Touched, is_searched, read_declaration
+from .search_upkeep import SEARCHED, TRACKED, SearchUpkeep, StoredRow, Touched, is_searched, read_declaration
 
 _CHUNK_ITEMS: Final = 4_000
 _CHUNK_CHARS: Final = 4_000_000
@@ -68,6 +68,7 @@ class EntryWriter:
         self._retention = retention
         self._max_age = max_age
         self._appended: dict[str, int] = {}
+        self._searched: set[str] = set()
         self._seen: Any = None
         self._seen_of_others: Any = None
         self._logged = False
@@ -86,7 +87,7 @@ class EntryWriter:
 
     def set_alone(self, row: _Row) -> int | None:
         """The usual ``set`` with no transaction open: the new version, or None, and nothing done, for :meth:`put`."""
-        if row[0] in self._appended:
+        if row[0] in self._appended or row[0] in self._searched:
             return None
         try:
             self._cursor.execute(sql.SET_ALONE, row)
@@ -98,7 +99,7 @@ class EntryWriter:
 
     def delete_alone(self, namespace: str, key: str) -> bool:
         """The usual ``delete`` with no transaction open; False, and nothing done, for :meth:`remove`."""
-        if namespace in self._appended:
+        if namespace in self._appended or namespace in self._searched:
             return False
         self.rows(sql.DELETE_ALONE, (namespace, key), _about(namespace, key))
         return bool(self._connection.changes())
@@ -119,12 +120,13 @@ class EntryWriter:
         if not overwrite or if_version is not None:
             self._check_existing(namespace, key, now, overwrite, if_version)
         try:
-            tracked = namespace in self._appended
-            self._cursor.execute(sql.QUICK_SET_TRACKED if tracked else sql.QUICK_SET, (*row, version))
-            if self._connection.changes():
-                if tracked:
-                    self._append(namespace, key, "set", version, now)
-                return version
+            if namespace not in self._searched:
+                tracked = namespace in self._appended
+                self._cursor.execute(sql.QUICK_SET_TRACKED if tracked else sql.QUICK_SET, (*row, version))
+                if self._connection.changes():
+                    if tracked:
+                        self._append(namespace, key, "set", version, now)
+                    return version
             found = self.rows(sql.FIND_TO_SET, (namespace, key))
             if found:
                 flags, floor, existing = found[0]
@@ -134,10 +136,13 @@ class EntryWriter:
                 flags = 0
                 version = max(version, self._floor(namespace) + 1)
             if flags & SEARCHED:
+                self._searched.add(namespace)
                 touched = self._about_to_set(namespace, [row])
                 self._cursor.execute(sql.SET_ROW, (*row, version))
-                self._search.after(touched)
+                id = touched.rows[0].id if touched.rows else self._connection.last_insert_rowid()
+                self._search.after(touched, [StoredRow(id, key, row[2], row[3])])
             else:
+                self._searched.discard(namespace)
                 self._cursor.execute(sql.SET_ROW, (*row, version))
         except apsw.Error as error:
             raise translate(error, _about(namespace, key), self._connection) from error
