@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,8 +61,12 @@ def test_no_relationship_outlives_its_node(place: tuple[str, str]) -> None:
             try:
                 assert other.stdout is not None
                 assert other.stdout.readline() == "ready\n"
+                until = time.monotonic() + 30
+                while next(graph.relationships(), None) is None and time.monotonic() < until:
+                    time.sleep(0.002)
                 for number in range(NODES):
                     assert graph.delete_node(f"n{number}", soft=number % 4 == 0) is True
+                    time.sleep(0.002)  # the other one writes meanwhile
                 graph.store_node(Node("stop"))
                 made = int(other.stdout.readline())
             finally:
