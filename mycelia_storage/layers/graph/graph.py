@@ -7,10 +7,10 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
-from ...contract import StorageBackend, check_page
-from ...errors import InvalidInput, StorageClosed, TransactionError
+from ...contract import StorageBackend, Transaction, check_page
+from ...errors import InvalidInput, StorageBusy, StorageClosed, TransactionError
 from ...indexes import TextIndex
 from ...names import Namespace
 from ...similarity import VectorInput
@@ -39,6 +39,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Types = str | Iterable[str] | None
+
+#: How often a write is tried beside others before it asks to be alone.
+_ATTEMPTS: Final = 4
 
 
 class Graph:
@@ -128,7 +131,14 @@ class Graph:
         def attempt(tx: StorageBackend) -> R:
             return work(tx, self._kept, *args, **kwargs)
 
-        return self.storage.run_transaction(attempt)
+        try:
+            return self.storage.run_transaction(attempt, attempts=_ATTEMPTS)
+        except StorageBusy:
+            if isinstance(self.storage, Transaction):
+                raise
+        # Others got in between each time, where such transactions run side by side: now alone.
+        with self.storage.transaction() as tx:
+            return attempt(tx)
 
     def _snapshot(
         self, work: Callable[Concatenate[StorageBackend, Kept, P], R], *args: P.args, **kwargs: P.kwargs
