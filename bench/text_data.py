@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 
 from .dataset import SEED
-from .vector_data import DIMENSIONS, Floats, conversations_folder
+from .vector_data import DIMENSIONS, Floats, conversations_folder, shuffled
 
 _SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
 _TURNS = 2_000
@@ -28,14 +28,13 @@ def turns() -> list[dict[str, Any]]:
 
 
 def questions() -> list[str]:
-    """What is asked."""
+    """What is asked, in the order of :func:`.vector_data.queries`."""
     folder = conversations_folder()
     if folder is None:
         rng = random.Random(SEED + 1)
         return [_sentence(rng, 8) for _ in range(_QUESTIONS)]
     found = [question["question"] for question in _lines(folder / "questions.jsonl")]
-    random.Random(SEED).shuffle(found)
-    return found
+    return [found[row] for row in shuffled(len(found))]
 
 
 def memories(count: int) -> list[dict[str, Any]]:

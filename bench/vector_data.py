@@ -87,8 +87,13 @@ def queries(count: int) -> Floats:
     if folder is None:
         return next(_gaussians(count, SEED + 1))
     found = numpy.load(folder / "question_vectors.npy").astype(numpy.float32)
-    chosen = numpy.random.default_rng(SEED).permutation(len(found))[:count]
-    return _unit(found[chosen])
+    return _unit(found[shuffled(len(found))[:count]])
+
+
+def shuffled(count: int) -> list[int]:
+    """The order in which so many questions are asked."""
+    order: list[int] = numpy.random.default_rng(SEED).permutation(count).tolist()
+    return order
 
 
 def write_vectors(path: Path, count: int) -> None:

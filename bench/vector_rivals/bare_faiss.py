@@ -103,8 +103,9 @@ class FaissScan(_Bare):
         """Take what the codes were made with, to make a query's in one product."""
         self.codes = codes
         self.faiss: Any = codes._codes
-        self.turn = (codes._rotation / numpy.float32(codes._scale)).astype(numpy.float32)
-        self.centre = codes._mean @ self.turn
+        # By rows, for vecdot: a product by @ would wake the threads of BLAS and wait for them.
+        self.turn = numpy.ascontiguousarray((codes._rotation / numpy.float32(codes._scale)).T, dtype=numpy.float32)
+        self.centre = numpy.vecdot(self.turn, codes._mean)
 
     def add(self, number: int, vector: Floats) -> None:
         if self.count == len(self.vectors):
@@ -126,10 +127,10 @@ class FaissScan(_Bare):
     def nearest(self, query: Floats, k: int, selector: Any) -> list[int]:
         """Positions: faiss on the codes, then one product with the candidates' vectors."""
         parameters = None if selector is None else faiss.SearchParametersIVF(nprobe=1, sel=selector)
-        turned = (query @ self.turn - self.centre)[None]
+        turned = (numpy.vecdot(self.turn, query) - self.centre)[None]
         near = self.faiss.search(turned, min(_RESCORED, self.count), params=parameters)[1][0]
         near = near[near >= 0]
-        scores = self.vectors[near] @ query
+        scores = numpy.vecdot(self.vectors[near], query)
         found: list[int] = near[numpy.argsort(-scores)[:k]].tolist()
         return found
 

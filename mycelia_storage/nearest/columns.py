@@ -71,16 +71,19 @@ class Column:
         """Where the comparison holds."""
         import numpy
 
-        operand = comparison.operand
+        operand, codes = comparison.operand, self._codes[: self._count]
+        if comparison.operator == "eq":
+            held: Mask = codes == self._numbers.get(identity(operand), -1)
+            return held
         exact = operand.__class__ is float or (operand.__class__ is int and abs(operand) <= _EXACT_INTEGERS)
         if comparison.operator in _RANGES and self._exact and exact:
-            return self._compare(comparison.operator, float(operand))[self._codes[: self._count]]
+            return self._compare(comparison.operator, float(operand)).take(codes)
         found = [
             comparison.operator == "exists" and not operand if value is MISSING else comparison._test(value)
             for value in self._values
         ]
         decided: Mask = numpy.array(found, dtype=bool)
-        return decided[self._codes[: self._count]]
+        return decided.take(codes)
 
     def _compare(self, operator: str, operand: float) -> Mask:
         import numpy

@@ -74,6 +74,8 @@ class _Candidates:
     """The entries that a search can find: those that the index covers, and those that differ in the view."""
 
     def __init__(self, run: _Search, difference: Difference, allowed: Mask | None) -> None:
+        import numpy
+
         self._run = run
         self._difference = difference
         self._allowed = allowed
@@ -82,7 +84,7 @@ class _Candidates:
         self._vectors = run.nearest.vectors
         self._graph = run.nearest.graph
         self._upto = 0 if difference.all else len(self._ids)
-        self._count = self._upto if allowed is None else int(allowed.sum())
+        self._count = self._upto if allowed is None else int(numpy.count_nonzero(allowed))
         self._others = _none(run)
 
     def search(self, total: int) -> SearchHits:

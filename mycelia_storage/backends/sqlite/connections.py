@@ -66,6 +66,7 @@ def open_connection(path: str, settings: SQLiteSettings, *, query_only: bool) ->
         connection.execute(f"PRAGMA synchronous = {settings.synchronous.upper()}")
         if query_only:
             connection.execute("PRAGMA query_only = 1")
+            connection.execute(f"PRAGMA mmap_size = {settings.mmap_size:d}")
         if settings.debug:
             connection.exec_trace = _statement_logger(settings.debug == "values")
     except apsw.Error as error:

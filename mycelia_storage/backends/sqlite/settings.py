@@ -49,6 +49,9 @@ class SQLiteSettings:
     """WAL pages after which a commit moves them into the main file."""
     cache_size: int = 16_384
     """Page cache per connection, in KiB."""
+    mmap_size: int = 0
+    """Bytes of the file that readers map into memory: fewer system calls for reads all over a large file, such as those
+    of vector searches. Should others cut the file short meanwhile, the process gets a signal instead of an error."""
     vectors_compared: int = 2_500_000
     """Size of a vector index, in vectors times dimensions, up to which all vectors are kept in memory and compared;
     larger ones are searched by codes. Without faiss every index is compared."""
@@ -94,6 +97,7 @@ class SQLiteSettings:
             ("change_retention", 1),
             ("checkpoint_pages", 1),
             ("cache_size", 64),
+            ("mmap_size", 0),
             ("vectors_compared", 0),
             ("vectors_linked", 1),
             ("vectors_rescored", 1),
