@@ -29,7 +29,7 @@ An AsyncStorage works for one event loop at a time, and for the next one when th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableSet, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, MutableSet, Sequence
 from functools import partial, wraps
 from itertools import islice
 from types import TracebackType
@@ -138,6 +138,7 @@ class _AsyncContract:
     drop_index = _writes(StorageBackend.drop_index)
 
     check = _works(StorageBackend.check)
+    query_sql = _works(StorageBackend.query_sql)
     backup = _works(StorageBackend.backup)
     optimize = _works(StorageBackend.optimize)
     component_migrator = _works(StorageBackend.component_migrator)
@@ -169,6 +170,16 @@ class _AsyncContract:
         bounds = {"namespace": namespace, "prefix": prefix, "start": start, "end": end, "after": after}
         kwargs = {**bounds, "reverse": reverse, "limit": limit}
         entries: Iterator[Entry] = await self._lane("reads").submit(self._target.scan, (), kwargs)
+        while page := await self._lane("reads").submit(_page, (entries,)):
+            for entry in page:
+                yield entry
+
+    async def scan_prefixes(
+        self, prefixes: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE
+    ) -> AsyncIterator[Entry]:
+        """The entries under each prefix in turn; arguments are checked at the first step."""
+        kwargs = {"namespace": namespace}
+        entries: Iterator[Entry] = await self._lane("reads").submit(self._target.scan_prefixes, (prefixes,), kwargs)
         while page := await self._lane("reads").submit(_page, (entries,)):
             for entry in page:
                 yield entry

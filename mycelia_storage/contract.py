@@ -30,6 +30,7 @@ from .errors import (
     InvalidInput,
     KeyExists,
     MigrationError,
+    SqlUnavailable,
     StorageBusy,
     StorageError,
     TransactionError,
@@ -38,9 +39,10 @@ from .errors import (
 from .field_paths import parse_path
 from .filters import Filter, FilterInput, Sort, SortInput, key_prefix_of, match, parse_filter, parse_sort
 from .indexes import Index, TextIndex, VectorIndex
-from .names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
+from .names import DEFAULT_NAMESPACE, Namespace, check_key, check_keys, check_namespace
 from .patterns import compile_pattern, literal_prefix
 from .similarity import VectorInput, best, scores, to_matrix, to_vector
+from .sql_views import SqlRows, SqlView
 from .text import occurrences, query_terms, rank
 
 if TYPE_CHECKING:
@@ -358,6 +360,14 @@ class StorageBackend(ABC):
         its moment; for one state throughout, scan a snapshot: ``transaction(read_only=True)``.
         """
 
+    def scan_prefixes(self, prefixes: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> Iterator[Entry]:
+        """The entries under each of ``prefixes`` in turn, each in key order: many short scans for the price of few.
+
+        A prefix given twice, or one that begins another, gives its entries each time. Otherwise as :meth:`scan`.
+        """
+        name, checked = check_namespace(namespace), check_keys(prefixes)
+        return (entry for prefix in checked for entry in self.scan(namespace=name, prefix=prefix))
+
     def query(
         self,
         filter: FilterInput | None = None,
@@ -602,6 +612,26 @@ class StorageBackend(ABC):
         hits = (SearchHit(key, score, found[key]) for key, score in best(scored.items(), limit))
         return SearchHits(hits, method="exact", vectors=seen)
 
+    # -- SQL -------------------------------------------------------------------------------------------------------
+
+    def query_sql(
+        self,
+        sql: str,
+        parameters: Sequence[Any] = (),
+        *,
+        views: Mapping[str, SqlView],
+        limit: int = 1_000,
+        timeout: float = 5.0,
+    ) -> SqlRows:
+        """Answer one SELECT over ``views``, which are all that it sees (:mod:`mycelia_storage.sql_views`).
+
+        Each ``?`` is bound to the next parameter. At most ``limit`` rows come back, within ``timeout`` seconds. It
+        reads a committed state; it can write nothing, reach no other table, no setting and no file, and call only
+        functions that compute. The language is the backend's. Raises SqlRefused, SqlTimeout, TransactionError in a
+        transaction, and SqlUnavailable where there is no SQL.
+        """
+        raise SqlUnavailable(f"the {self.backend_name} backend has no SQL")
+
     # -- changes ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -733,6 +763,17 @@ class Transaction(StorageBackend):
 
     def optimize(self) -> None:
         raise TransactionError("optimize belongs to the storage, not to a transaction")
+
+    def query_sql(
+        self,
+        sql: str,
+        parameters: Sequence[Any] = (),
+        *,
+        views: Mapping[str, SqlView],
+        limit: int = 1_000,
+        timeout: float = 5.0,
+    ) -> SqlRows:
+        raise TransactionError("query_sql belongs to the storage, not to a transaction")
 
     def close(self) -> None:
         raise TransactionError("end a transaction with commit() or rollback()")
@@ -918,6 +959,8 @@ __all__ = [
     "SearchHit",
     "SearchHits",
     "Sort",
+    "SqlRows",
+    "SqlView",
     "Status",
     "StorageBackend",
     "Transaction",

@@ -6,6 +6,7 @@ StorageError
 │   ├── InvalidNamespace
 │   ├── InvalidValue                    value, metadata or filter operand is not storable data
 │   ├── InvalidFilter
+│   ├── SqlRefused                      not one plain SELECT over the views, or an error in it
 │   └── InvalidConfig                   unknown option, bad path, bad URL
 ├── KeyNotFound (also KeyError)
 ├── KeyExists                           overwrite=False met an existing key
@@ -24,6 +25,8 @@ StorageError
 ├── CommitUnknown                       the commit failed in a way that leaves its outcome unknown
 ├── StorageBusy                         another writer held the lock past busy_timeout; safe to retry
 ├── StorageReadOnly
+├── SqlTimeout                          a read-only SQL query took too long, or its answer is too large
+├── SqlUnavailable                      the backend has no SQL
 ├── StorageFull
 ├── StorageCorrupt
 ├── ForeignDatabase                     the file is another application's
@@ -66,6 +69,10 @@ class InvalidFilter(InvalidInput):
 
 class InvalidConfig(InvalidInput):
     """An unknown option, a bad option value, path or URL."""
+
+
+class SqlRefused(InvalidInput):
+    """A read-only SQL query that is not one plain SELECT over its views, or is wrong."""
 
 
 class KeyNotFound(StorageError, KeyError):
@@ -160,6 +167,14 @@ class StorageBusy(StorageError):
 
 class StorageReadOnly(StorageError):
     """A write through a read-only storage, file or snapshot."""
+
+
+class SqlTimeout(StorageError):
+    """A read-only SQL query passed its time limit, or its answer the limit of size."""
+
+
+class SqlUnavailable(StorageError):
+    """The backend has no SQL."""
 
 
 class StorageFull(StorageError):

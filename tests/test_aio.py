@@ -87,6 +87,7 @@ def test_round_trip_of_the_contract(opener: Opener) -> None:
             assert await db.list("a*", namespace="users") == ["ada"]
             assert [e.key for e in await db.query(where("age") < 18, namespace="users")] == ["bob"]
             assert [e.key async for e in db.scan(namespace="users", reverse=True)] == ["bob", "ada"]
+            assert [e.key async for e in db.scan_prefixes(["b", "a"], namespace="users")] == ["bob", "ada"]
             assert await db.delete("bob", namespace="users") is True
             assert await db.count(namespace="users") == 1
             assert (await db.check()).ok

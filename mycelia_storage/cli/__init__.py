@@ -46,6 +46,7 @@ COMMANDS: Final = {
     "remember": "memories",
     "recall": "memories",
     "eval": "evaluating",
+    "graph": "graphs",
     "migrate": "migrate",
     "status": "care",
     "check": "care",

@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
 from ..config import read_config
 from ..errors import InvalidConfig
+from ..migrations import Migrator, derive_schema_name, load_migrations
 from .opening import db_option, file_of, json_option, require_file
 from .output import note, print_json, print_table, time_text, wants_json
 
-if TYPE_CHECKING:
-    from ..migrations import Migrator
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class Component(NamedTuple):
+    """Whose migrations a command is about: those of a plug-in, in a folder with one folder for each dialect."""
+
+    name: str
+    folder: Path
+
+
+def component_options(command: _Command) -> _Command:
+    """Add the options that name a plug-in's migrations instead of the library's own."""
+    command = click.option(
+        "--migrations",
+        "folder",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="FOLDER",
+        help="With --component: its migrations, FOLDER/sqlite/0001_name.up.sql and so on.",
+    )(command)
+    return click.option("--component", metavar="NAME", help="The package whose schema it is, e.g. @your-org/plugin.")(
+        command
+    )
+
+
+def component_of(component: str | None, folder: Path | None) -> Component | None:
+    """The plug-in that those options name, None for the library itself."""
+    if (component is None) != (folder is None):
+        raise click.UsageError("--component and --migrations go together")
+    return None if component is None or folder is None else Component(derive_schema_name(component), folder)
 
 
 @click.group("migrate")
@@ -28,9 +57,10 @@ def migrate_command() -> None:
 @migrate_command.command("status")
 @db_option
 @json_option
-def migrate_status(db: str, as_json: bool) -> None:
+@component_options
+def migrate_status(db: str, as_json: bool, component: str | None, folder: Path | None) -> None:
     """List the migrations and which of them are applied. Changes nothing."""
-    with _migrator(db, read_only=True) as migrator:
+    with _migrator(db, component_of(component, folder), read_only=True) as migrator:
         lines = migrator.status()
     if wants_json(as_json):
         for line in lines:
@@ -48,10 +78,21 @@ def migrate_status(db: str, as_json: bool) -> None:
 @click.option("--to", type=int, metavar="N", help="Stop at this version instead of the newest.")
 @click.option("--dry-run", is_flag=True, help="Say what would be applied and change nothing.")
 @json_option
-def migrate_up(db: str, to: int | None, dry_run: bool, as_json: bool) -> None:
+@component_options
+@click.option("--allow-destructive", is_flag=True, help="Let a component's script drop what holds data.")
+def migrate_up(
+    db: str,
+    to: int | None,
+    dry_run: bool,
+    as_json: bool,
+    component: str | None,
+    folder: Path | None,
+    allow_destructive: bool,
+) -> None:
     """Apply the pending migrations."""
-    with _migrator(db, read_only=dry_run) as migrator:
-        _print_steps("Would apply" if dry_run else "Applied", migrator.up(to, dry_run=dry_run), as_json)
+    with _migrator(db, component_of(component, folder), read_only=dry_run) as migrator:
+        steps = migrator.up(to, dry_run=dry_run, allow_destructive=allow_destructive)
+    _print_steps("Would apply" if dry_run else "Applied", steps, as_json)
 
 
 @migrate_command.command("down")
@@ -59,10 +100,21 @@ def migrate_up(db: str, to: int | None, dry_run: bool, as_json: bool) -> None:
 @click.option("--to", type=int, required=True, metavar="N", help="The version to go back to.")
 @click.option("--dry-run", is_flag=True, help="Say what would be undone and change nothing.")
 @json_option
-def migrate_down(db: str, to: int, dry_run: bool, as_json: bool) -> None:
+@component_options
+@click.option("--allow-destructive", is_flag=True, help="Let a component's script drop what holds data.")
+def migrate_down(
+    db: str,
+    to: int,
+    dry_run: bool,
+    as_json: bool,
+    component: str | None,
+    folder: Path | None,
+    allow_destructive: bool,
+) -> None:
     """Undo the migrations above version N, newest first. What only they can hold is lost: back up first."""
-    with _migrator(db, read_only=dry_run) as migrator:
-        _print_steps("Would undo" if dry_run else "Undid", migrator.down(to, dry_run=dry_run), as_json)
+    with _migrator(db, component_of(component, folder), read_only=dry_run) as migrator:
+        steps = migrator.down(to, dry_run=dry_run, allow_destructive=allow_destructive)
+    _print_steps("Would undo" if dry_run else "Undid", steps, as_json)
 
 
 def _print_steps(verb: str, versions: list[int], as_json: bool) -> None:
@@ -73,14 +125,14 @@ def _print_steps(verb: str, versions: list[int], as_json: bool) -> None:
 
 
 @contextmanager
-def _migrator(db: str, *, read_only: bool) -> Iterator[Migrator]:
-    """The library's own migrations on a database that exists, opened without migrating it."""
+def _migrator(db: str, component: Component | None, *, read_only: bool) -> Iterator[Migrator]:
+    """The migrations of the library or of a component on a database that exists, opened without migrating it."""
     name, options = read_config(db)
     if name == "postgres":
         from ..backends.postgres.opening import open_migrator
 
         with open_migrator(options) as migrator:
-            yield migrator
+            yield _of(component, migrator, "postgres")
         return
     file = file_of(db)
     if file is None:
@@ -93,6 +145,13 @@ def _migrator(db: str, *, read_only: bool) -> Iterator[Migrator]:
     settings = SQLiteSettings.read(file, {"read_only": read_only})
     connection = open_connection(settings.db_path, settings, query_only=read_only)
     try:
-        yield migrator_of(connection)
+        yield _of(component, migrator_of(connection), "sqlite")
     finally:
         connection.close()
+
+
+def _of(component: Component | None, own: Migrator, dialect: str) -> Migrator:
+    if component is None:
+        return own
+    found = load_migrations(component.folder / dialect, component.name)
+    return Migrator(own.target, found, component.name)

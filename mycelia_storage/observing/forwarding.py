@@ -76,6 +76,7 @@ _ROWS: Final[dict[str, Callable[[Any], int]]] = {
     "list_indexes": len,
     "search_text": len,
     "search_vectors": len,
+    "query_sql": lambda answer: len(answer.rows),
     "changes": lambda page: len(page.changes),
 }
 
@@ -234,8 +235,10 @@ class _Observed:
     list_indexes = _observed(StorageBackend.list_indexes)
     search_text = _observed(StorageBackend.search_text)
     search_vectors = _observed(StorageBackend.search_vectors)
+    query_sql = _observed(StorageBackend.query_sql)
     changes = _observed(StorageBackend.changes)
     watch = _observed_steps(StorageBackend.watch)
+    scan_prefixes = _observed_steps(StorageBackend.scan_prefixes)
     component_migrator = _observed(StorageBackend.component_migrator)
     ping = _observed(StorageBackend.ping)
     get_status = _observed(StorageBackend.get_status)

@@ -38,11 +38,13 @@ _RETURN_ROWS: Final = frozenset(
         "get_many",
         "list",
         "scan",
+        "scan_prefixes",
         "query",
         "list_namespaces",
         "list_indexes",
         "search_text",
         "search_vectors",
+        "query_sql",
         "changes",
         "watch",
     }

@@ -206,3 +206,31 @@ class RangeContract(ContractCase):
         storage.optimize()
         storage.set("0000", 1)
         assert storage.list() == ["0000"]
+
+    def test_scan_prefixes_gives_each_range_in_turn(self, storage: StorageBackend) -> None:
+        storage.set_many([(key, key) for key in KEYS], namespace="n")
+        storage.set("a/3", "elsewhere", namespace="m")
+        for prefixes in (
+            ["b", "a/1", "x", "a"],
+            ["a", "a/", "a", "a/10"],
+            ["c"],
+            [],
+            ["\U0010ffff", "\ud7ff", "a/2\x01"],
+        ):
+            wanted = [entry for prefix in prefixes for entry in storage.scan(namespace="n", prefix=prefix)]
+            assert list(storage.scan_prefixes(prefixes, namespace="n")) == wanted
+            with storage.transaction(read_only=True) as snapshot:
+                assert list(snapshot.scan_prefixes(iter(prefixes), namespace="n")) == wanted
+        assert list(storage.scan_prefixes(["a"], namespace="missing")) == []
+        for bad in ([""], ["a\0"], [5]):
+            with pytest.raises(InvalidKey):
+                storage.scan_prefixes(bad, namespace="n")  # type: ignore[arg-type]
+
+    def test_scan_prefixes_of_many_entries_and_many_prefixes(self, storage: StorageBackend) -> None:
+        keys = [f"{letter}/{number:04}" for letter in "abc" for number in range(1_700)]
+        storage.set_many([(key, None) for key in keys], namespace="n")
+        found = storage.scan_prefixes(
+            ["b/", "a/", "a/00", *(f"x{number}" for number in range(2_500)), "c/"], namespace="n"
+        )
+        wanted = [*keys[1_700:3_400], *keys[:1_700], *keys[:100], *keys[3_400:]]
+        assert [entry.key for entry in found] == wanted

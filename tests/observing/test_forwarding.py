@@ -53,7 +53,7 @@ def test_every_method_is_forwarded_and_observed(
 ) -> None:
     inner = create_autospec(contract, instance=True)
     inner.id = "tx"
-    if name in ("scan", "watch"):
+    if name in ("scan", "scan_prefixes", "watch"):
         getattr(inner, name).return_value = iter(["a", "b"])
     recorder = Recorder()
     storage = observed(inner, recorder)
@@ -64,7 +64,7 @@ def test_every_method_is_forwarded_and_observed(
         else:
             positional.append(f"given {parameter.name}")
     result = getattr(storage, name)(*positional, **named)
-    if name in ("scan", "watch"):
+    if name in ("scan", "scan_prefixes", "watch"):
         assert list(result) == ["a", "b"]
     else:
         assert result is getattr(inner, name).return_value
@@ -87,9 +87,11 @@ def test_every_failure_is_observed(
     getattr(inner, name).side_effect = KeyNotFound("n", "k")
     recorder = Recorder()
     parameters = list(signature(getattr(contract, name)).parameters.values())[1:]
-    positional = [object() for parameter in parameters if parameter.default is Parameter.empty]
+    required = [parameter for parameter in parameters if parameter.default is Parameter.empty]
+    named = {parameter.name: object() for parameter in required if parameter.kind is Parameter.KEYWORD_ONLY}
+    positional = [object() for _ in required[len(named) :]]
     with pytest.raises(KeyNotFound):
-        getattr(observed(inner, recorder), name)(*positional)
+        getattr(observed(inner, recorder), name)(*positional, **named)
     assert [(seen.call.operation, seen.error) for seen in recorder.seen] == [(name, KeyNotFound)]
 
 

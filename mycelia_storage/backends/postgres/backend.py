@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,8 @@ from ...contract import Change, CheckReport, Status, Transaction
 from ...dumps import write_dump
 from ...errors import (
     BackendUnavailable,
+    SqlRefused,
+    SqlTimeout,
     StorageBusy,
     StorageClosed,
     StorageReadOnly,
@@ -32,7 +34,8 @@ from ...errors import (
 from ...fair_lock import FairLock
 from ...migrations import Migration, Migrator
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
-from . import care, forks, journal, tenants
+from ...sql_views import SqlRows, SqlView, check_query
+from . import care, forks, journal, sql_queries, tenants
 from .driver_errors import translate, unknown_outcome
 from .kept_indexes import KeptIndexes
 from .listening import POLLING, WOKEN, Listener
@@ -43,6 +46,7 @@ from .reading import GET, Rows
 from .replicas import CountedPool, Replicas, may_be_read_elsewhere
 from .rows import Row, about, decode
 from .settings import PostgresSettings
+from .sql_words import read_query
 from .transactions import PostgresTransaction, Session
 from .upkeep import PostgresUpkeep
 from .writing import SET, PostgresWrites
@@ -472,6 +476,34 @@ class PostgresStorageBackend(PostgresWrites):
         """Write a dump (:mod:`mycelia_storage.dumps`), which ``mycelia-storage load`` reads; mode 0600."""
         with self._long_snapshot() as snapshot:
             write_dump(snapshot, path, overwrite=overwrite, progress=progress)
+
+    def query_sql(
+        self,
+        sql: str,
+        parameters: Sequence[Any] = (),
+        *,
+        views: Mapping[str, SqlView],
+        limit: int = 1_000,
+        timeout: float = 5.0,
+    ) -> SqlRows:
+        bound = check_query(sql, parameters, views, limit, timeout)
+        if self._closed:
+            raise StorageClosed("the storage is closed")
+        asked = read_query(sql)
+        if asked.parameters != len(bound):
+            raise SqlRefused(f"the query has {asked.parameters} parameters, and {len(bound)} were given")
+
+        def ask(link: Link) -> SqlRows | SqlRefused | SqlTimeout:
+            # Returned, not raised: what the query did wrong is no reason to close the connection.
+            try:
+                return sql_queries.query(link, self._place, asked, bound, views, limit, timeout)
+            except (SqlRefused, SqlTimeout) as error:
+                return error
+
+        answer = self._read(ask)
+        if isinstance(answer, SqlRows):
+            return answer
+        raise answer
 
     def optimize(self) -> None:
         """Sweep what has expired, prune changes, drop what is left of dropped indexes, refresh statistics."""

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -45,7 +45,8 @@ from ...migrations import Migration, Migrator
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...nearest.index import NearestIndex
 from ...nearest.settings import VectorSettings
-from . import care, forks, journal, vector_codes
+from ...sql_views import SqlRows, SqlView, check_query
+from . import care, forks, journal, sql_queries, vector_codes
 from .connections import CLOCK_TICK, create_file, last_written, open_connection, switch_journal
 from .driver_errors import translate
 from .reading import GET, GET_ENTRY, HAS, Row, Rows, Values, decode_stored, now_ms, to_entry
@@ -571,6 +572,22 @@ class SQLiteStorageBackend(TextReads, VectorReads, SimpleWrites):
         if id in self._expired_ids:
             raise TransactionExpired("the transaction passed its time limit and was rolled back")
         raise TransactionError(f"no open transaction {id!r}")
+
+    # -- SQL -------------------------------------------------------------------------------------------------------
+
+    def query_sql(
+        self,
+        sql: str,
+        parameters: Sequence[Any] = (),
+        *,
+        views: Mapping[str, SqlView],
+        limit: int = 1_000,
+        timeout: float = 5.0,
+    ) -> SqlRows:
+        bound = check_query(sql, parameters, views, limit, timeout)
+        if self._closed:
+            raise StorageClosed("the storage is closed")
+        return sql_queries.query(self.path, self.settings, sql, bound, views, limit, timeout)
 
     # -- care ------------------------------------------------------------------------------------------------------
 

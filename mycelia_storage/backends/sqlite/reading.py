@@ -274,6 +274,11 @@ class SQLiteReads(StorageBackend):
             if limit is not None:
                 limit -= len(rows)
 
+    def scan_prefixes(self, prefixes: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> Iterator[Entry]:
+        from .prefixes import scan_prefixes
+
+        return scan_prefixes(self._rows, check_namespace(namespace), check_keys(prefixes))
+
     def query(
         self,
         filter: FilterInput | None = None,

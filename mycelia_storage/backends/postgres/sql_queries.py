@@ -1,0 +1,173 @@
+"""Read-only SQL over views, for people and programs that are not trusted with the database.
+
+==========================  ==========================================================================================
+what keeps it in            how
+==========================  ==========================================================================================
+words                       :mod:`.sql_words`: one SELECT, functions of a list, no names with a schema as functions
+READ ONLY transaction       the server refuses every write, and functions that write
+DECLARE CURSOR              the server takes a plain query there and nothing else: no WITH that writes, no INTO, no COPY
+extended protocol           the server takes one statement; parameters are bound by it
+search_path                 ``pg_catalog`` alone: nobody's functions, operators, types or tables come in by a bare name
+locks                       before a row is read, the server tells which tables the query has locked: every table or
+                            view that it names is among them. Any but the entries is refused
+timeouts                    ``statement_timeout`` for the whole of it; a limit of rows and of bytes
+==========================  ==========================================================================================
+
+The views are CTEs before the query, which the planner sees through.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+from psycopg.types.string import TextLoader
+
+from ...errors import SqlRefused, SqlTimeout, StorageError
+from ...sql_views import MOST_BYTES, Parameter, SqlColumn, SqlRows, SqlView, size_of
+from .driver_errors import translate
+from .place import LIVE, Place, quote_name, quote_text
+from .pool import Link
+from .sql_words import Query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SETTINGS: Final = """BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {limit};
+SET LOCAL idle_in_transaction_session_timeout = {idle}; SET LOCAL lock_timeout = {limit};
+SET LOCAL standard_conforming_strings = on; SET LOCAL search_path = pg_catalog; SET LOCAL jit = off;
+SET LOCAL max_parallel_workers_per_gather = 0"""
+
+# No table stands in it, so it adds no lock to what it shows.
+_LOCKED: Final = """SELECT relation FROM pg_catalog.pg_lock_status()
+WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation'"""
+_ENTRIES: Final = """WITH RECURSIVE tables AS (SELECT %s::pg_catalog.regclass::oid AS id
+UNION SELECT inhrelid FROM pg_catalog.pg_inherits JOIN tables ON inhparent = id),
+kept AS (SELECT id FROM tables UNION SELECT indexrelid FROM pg_catalog.pg_index JOIN tables ON indrelid = id)
+SELECT relation FROM unnest(%s::oid[]) AS relation WHERE relation NOT IN (SELECT id FROM kept)"""
+
+_ROWS_A_FETCH: Final = 200
+_TYPES: Final = {
+    "integer": "bigint",
+    "real": "double precision",
+    "boolean": "boolean",
+}
+#: States of SQL that blame the query: syntax, names, types, values, privileges, what a read-only transaction refuses.
+_ITS_FAULT: Final = ("0A", "21", "22", "25006", "2B", "34", "42", "54")
+_TIMEOUTS: Final = ("57014", "55P03", "25P03", "25P04")
+
+
+def query(
+    link: Link,
+    place: Place,
+    asked: Query,
+    parameters: tuple[Parameter, ...],
+    views: Mapping[str, SqlView],
+    limit: int,
+    timeout: float,
+) -> SqlRows:
+    """The answer of one SELECT, on a connection of the pool. Raises SqlRefused, SqlTimeout."""
+    made = ", ".join(f"{quote_name(name)} AS NOT MATERIALIZED ({_view(place, view)})" for name, view in views.items())
+    rest = f", {asked.ctes}" if asked.ctes else f" ({asked.select})"
+    statement = f"DECLARE mycelia_query NO SCROLL CURSOR FOR WITH RECURSIVE {made.replace('%', '%%')}{rest}"
+    deadline = time.monotonic() + timeout
+    milliseconds = max(1, int(timeout * 1000))
+    script = _SETTINGS.format(limit=milliseconds, idle=milliseconds + 5_000)
+    link.script(f"{script}; {place.enter}" if place.enter else script)
+    try:
+        with link.connection.cursor(binary=True) as cursor:
+            cursor.execute(statement, parameters, prepare=False)
+        _check_tables(link, place)
+        return _fetch(link, limit, deadline, timeout)
+    except psycopg.Error as error:
+        raise _blamed(error, timeout) from error
+    finally:
+        if not link.lost:
+            link.script("ROLLBACK")
+
+
+def _check_tables(link: Link, place: Place) -> None:
+    """Raise SqlRefused if the query has locked any table but the entries."""
+    with link.connection.cursor(binary=True) as cursor:
+        locked = [relation for (relation,) in cursor.execute(_LOCKED, (), prepare=False)]
+        table = f"{quote_name(place.schema)}.storage_entries"
+        if cursor.execute(_ENTRIES, (table, locked), prepare=False).fetchone() is not None:
+            raise SqlRefused("a query may use the views alone, no other table")
+
+
+def _fetch(link: Link, limit: int, deadline: float, timeout: float) -> SqlRows:
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    with link.connection.cursor() as cursor:
+        for kind in ("json", "jsonb"):
+            cursor.adapters.register_loader(kind, TextLoader)
+        while True:
+            most = min(_ROWS_A_FETCH, limit + 1 - len(rows))
+            cursor.execute(f"FETCH FORWARD {most} FROM mycelia_query", prepare=False)
+            columns = [column.name for column in cursor.description or ()]
+            page = [tuple(_plain(value) for value in row) for row in cursor.fetchall()]
+            rows += page
+            size += sum(map(size_of, page))
+            if size > MOST_BYTES:
+                raise SqlTimeout(f"the answer takes more than {MOST_BYTES} bytes")
+            if len(rows) > limit or len(page) < most:
+                return SqlRows(columns, rows[:limit], len(rows) > limit)
+            if time.monotonic() > deadline:
+                raise SqlTimeout(f"the query took longer than {timeout:g} seconds")
+
+
+def _plain(value: Any) -> Any:
+    """A value as SQLite would have it: null, a boolean, number, text or bytes."""
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return value
+    if isinstance(value, Decimal):
+        return int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
+    return str(value)
+
+
+def _blamed(error: psycopg.Error, timeout: float) -> StorageError:
+    state = error.sqlstate or ""
+    if state in _TIMEOUTS:
+        return SqlTimeout(f"the query took longer than {timeout:g} seconds")
+    if state.startswith(_ITS_FAULT) or isinstance(error, psycopg.DataError | psycopg.ProgrammingError):
+        return SqlRefused(f"the query is not answered: {error.diag.message_primary or error}")
+    return translate(error)
+
+
+def _view(place: Place, view: SqlView) -> str:
+    columns = ", ".join(f"{_source(column)} AS {quote_name(column.name)}" for column in view.columns)
+    tables = f"{quote_name(place.schema)}.storage_entries AS entry"
+    if view.each is not None:
+        # A list only: anything else has no members, on SQLite neither.
+        members = _field(view.each, "json")
+        only = f"CASE WHEN jsonb_typeof({members}) = 'array' THEN {members} END"
+        tables += f" CROSS JOIN LATERAL jsonb_array_elements_text({only}) AS member(value)"
+    tenant = quote_text(place.tenant or "")
+    return (
+        f"SELECT {columns} FROM {tables} WHERE entry.namespace = {quote_text(view.namespace)}"
+        f" AND entry.tenant = {tenant} AND {LIVE}"
+    )
+
+
+def _source(column: SqlColumn) -> str:
+    source = column.source
+    if source == ("each",):
+        return "member.value"
+    if source[0] not in ("value", "metadata"):
+        return f"entry.{source[0]}"
+    if source == ("value",) and column.kind == "bytes":
+        return "entry.value"
+    return _field(source, column.kind)
+
+
+def _field(source: tuple[str, ...], kind: str) -> str:
+    document = "entry.document" if source[0] == "value" else "entry.metadata_document"
+    names: Iterator[str] = (quote_text(name).strip() for name in source[1:])
+    path = f"ARRAY[{', '.join(names)}]::text[]"
+    if kind == "json":
+        return f"nullif({document} #> {path}, 'null'::jsonb)"
+    text = f"({document} #>> {path})"
+    return f"{text}::{_TYPES[kind]}" if kind in _TYPES else text

@@ -1,0 +1,146 @@
+"""One step from a node or from many: which links count, and reading them in pages or for a whole frontier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from ...contract import StorageBackend
+from ...errors import InvalidInput
+from ...names import key_prefix
+from .layout import Link, Places, check_id, check_type, read_link
+from .records import Direction
+
+_SIDES: Final[dict[str, tuple[bool, ...]]] = {"out": (True,), "in": (False,), "both": (True, False)}
+
+Side = Literal["out", "in"]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Which links a walk may take: by direction, type, and time.
+
+    ``types`` None is every type. ``as_of``: only what held at that time; ``known_at``: only what had been recorded by
+    then. None leaves time out of it.
+    """
+
+    direction: Direction = "out"
+    types: tuple[str, ...] | None = None
+    as_of: int | None = None
+    known_at: int | None = None
+
+    @classmethod
+    def read(
+        cls, direction: str, types: str | Iterable[str] | None, as_of: int | None = None, known_at: int | None = None
+    ) -> Steps:
+        """The steps as a caller gives them. Raises InvalidInput."""
+        if direction not in get_args(Direction):
+            raise InvalidInput('direction is "out", "in" or "both"')
+        if types is not None:
+            types = tuple(sorted({check_type(type) for type in ((types,) if isinstance(types, str) else types)}))
+        for time in (as_of, known_at):
+            if time is not None and (not isinstance(time, int) or isinstance(time, bool)):
+                raise InvalidInput("as_of and known_at are times in whole milliseconds")
+        return cls(direction, types, as_of, known_at)  # type: ignore[arg-type]
+
+    @property
+    def reversed(self) -> Steps:
+        """The same walked the other way."""
+        turned: dict[Direction, Direction] = {"out": "in", "in": "out", "both": "both"}
+        return Steps(turned[self.direction], self.types, self.as_of, self.known_at)
+
+    @property
+    def timeless(self) -> bool:
+        """Whether a key alone decides."""
+        return self.as_of is None and self.known_at is None
+
+    def allows(self, link: Link) -> bool:
+        """Whether time lets the link be."""
+        at = self.as_of
+        if at is not None and (
+            (link.valid_from is not None and at < link.valid_from)
+            or (link.valid_to is not None and at >= link.valid_to)
+        ):
+            return False
+        return self.known_at is None or link.recorded_at <= self.known_at
+
+    def ranges(self, places: Places, node_id: str) -> Iterator[tuple[bool, str, str]]:
+        """The ranges that hold a node's links, in order: outward or not, namespace, prefix."""
+        for outward in _SIDES[self.direction]:
+            namespace = places.out if outward else places.into
+            if self.types is None:
+                yield outward, namespace, key_prefix(node_id)
+            else:
+                for type in self.types:
+                    yield outward, namespace, key_prefix(node_id, type)
+
+
+def page(
+    storage: StorageBackend, places: Places, node_id: str, steps: Steps, limit: int, cursor: str | None
+) -> tuple[list[tuple[Link, Side]], str | None]:
+    """At most ``limit`` links after ``cursor``: outward ones first, each side in order of type, node, relationship.
+
+    A loop comes once, as an outward link, where both sides are read. Raises InvalidInput for a cursor of another call.
+    """
+    check_id(node_id)
+    side, after = _read_cursor(cursor)
+    found: list[tuple[Link, Side]] = []
+    last = None
+    for outward, namespace, prefix in steps.ranges(places, node_id):
+        here: Side = "out" if outward else "in"
+        if side == "in" and here == "out":
+            continue
+        resumed = after if side == here and after is not None else None
+        if resumed is not None and not resumed.startswith(prefix) and resumed > prefix:
+            continue
+        start = resumed if resumed is not None and resumed.startswith(prefix) else None
+        for entry in storage.scan(namespace=namespace, prefix=prefix, after=start):
+            link = read_link(entry.key, entry.value, outward)
+            if not steps.allows(link) or (not outward and steps.direction == "both" and link.from_node == link.to_node):
+                continue
+            if len(found) == limit:
+                return found, last
+            found.append((link, here))
+            last = here[0] + entry.key
+    return found, None
+
+
+def _read_cursor(cursor: str | None) -> tuple[Side | None, str | None]:
+    if cursor is None:
+        return None, None
+    if not isinstance(cursor, str) or len(cursor) < 2 or cursor[0] not in "oi":
+        raise InvalidInput("a cursor is what a page of neighbours gave")
+    return ("out" if cursor[0] == "o" else "in"), cursor[1:]
+
+
+def links(storage: StorageBackend, places: Places, node_id: str, steps: Steps) -> Iterator[Link]:
+    """Every link of a node that may be taken; a loop comes once or twice."""
+    for outward, namespace, prefix in steps.ranges(places, node_id):
+        for entry in storage.scan(namespace=namespace, prefix=prefix):
+            link = read_link(entry.key, entry.value, outward)
+            if steps.allows(link):
+                yield link
+
+
+def links_of_many(
+    storage: StorageBackend, places: Places, node_ids: Iterable[str], steps: Steps
+) -> Iterator[tuple[str, Link]]:
+    """Every link that may be taken of many nodes, each with the node that it was met at: all outward ones first."""
+    waiting = list(node_ids)
+    for outward in _SIDES[steps.direction]:
+        namespace = places.out if outward else places.into
+        prefixes = [
+            key_prefix(node) if type is None else key_prefix(node, type)
+            for node in waiting
+            for type in (steps.types if steps.types is not None else (None,))
+        ]
+        for entry in storage.scan_prefixes(prefixes, namespace=namespace):
+            link = read_link(entry.key, entry.value, outward)
+            if steps.allows(link):
+                yield (link.from_node if outward else link.to_node), link
+
+
+def far_end(link: Link, node_id: str) -> str:
+    """The node at the other end; the node itself for a loop."""
+    return link.to_node if link.from_node == node_id else link.from_node
