@@ -12,7 +12,7 @@ import pytest
 from ..contract import SearchHits, StorageBackend
 from ..errors import BatchError, IndexFull, IndexNotFound, InvalidFilter, InvalidInput, InvalidValue
 from ..filters import match, where
-from ..indexes import Metric, VectorIndex
+from ..indexes import FieldIndex, Metric, VectorIndex
 from ..similarity import scores, to_matrix, to_vector
 from .fixtures import ContractCase, eventually
 
@@ -231,6 +231,28 @@ class VectorContract(ContractCase):
         assert storage.search_vectors([1, 0], namespace="v") == []
         storage.set("c", packed(0, 1), namespace="v")
         assert found(storage.search_vectors([1, 0], namespace="v")) == ["c"]
+
+    def test_vector_search_leaves_the_tracking_of_changes_alone(self, storage: StorageBackend) -> None:
+        storage.create_namespace("v", track_changes=True)
+        storage.create_namespace("plain")
+        for name in ("v", "plain"):
+            storage.create_index(name, VectorIndex(2))
+            storage.create_index(name, FieldIndex("x"))
+        storage.set("a", packed(1, 0), namespace="v")
+        storage.drop_index("v", "x")
+        storage.set_many({"b": packed(1, 0)}, namespace="v")
+        storage.drop_index("v", "vector:cosine")
+        storage.delete("a", namespace="v")
+        storage.set("c", packed(1, 0), namespace="plain")
+        storage.drop_index("plain", "x")
+        storage.drop_index("plain", "vector:cosine")
+        storage.set("d", 1, namespace="plain")
+        found = [(change.namespace, change.operation, change.key) for change in storage.changes().changes]
+        assert found == [("v", "set", "a"), ("v", "set", "b"), ("v", "delete", "a")]
+        tracked, plain = storage.get_namespace("v"), storage.get_namespace("plain")
+        assert tracked is not None
+        assert plain is not None
+        assert (tracked.track_changes, plain.track_changes) == (True, False)
 
     def test_vector_search_transactions_and_snapshots(self, storage: StorageBackend) -> None:
         storage.create_index("v", VectorIndex(2))

@@ -91,7 +91,7 @@ FIND_INDEX: Final = "SELECT declaration, sql_name FROM storage_indexes WHERE nam
 ADD_INDEX: Final = "INSERT INTO storage_indexes (namespace, name, declaration, sql_name) VALUES (?, ?, ?, ?)"
 DROP_INDEX: Final = "DELETE FROM storage_indexes WHERE namespace = ? AND name = ?"
 NEXT_INDEX: Final = "UPDATE storage_state SET value = value + 1 WHERE name = 'last_index' RETURNING value"
-SET_SEARCHED: Final = "UPDATE storage_namespaces SET track_changes = track_changes & 1 | ?2 << 1 WHERE name = ?1"
+SET_SEARCHED: Final = "UPDATE storage_namespaces SET track_changes = (track_changes & 1) + 2 * ?2 WHERE name = ?1"
 SQL_INDEXES: Final = (
     "SELECT name FROM sqlite_schema WHERE type = 'index' AND (name = ?1 OR name LIKE ?1 || '\\_%' ESCAPE '\\')"
 )
