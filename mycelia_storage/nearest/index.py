@@ -284,10 +284,11 @@ class NearestIndex:
         self.vectors.add(matrix)
         if self.graph is not None and self.graph.count == start and len(page) <= _LINKED_AT_ONCE:
             self.graph.add(matrix)
-        for at, (id, _) in enumerate(page, start):
-            self.ids.append(id)
-            self._position[id] = at
-            if self._columns:
+        ids = [id for id, _ in page]
+        self.ids += ids
+        self._position.update(zip(ids, range(start, end), strict=True))
+        if self._columns:
+            for id in ids:
                 self._columns.append((fields or {}).get(id))
 
     def _add_pages(self, pages: Iterable[list[tuple[Any, bytes]]]) -> None:

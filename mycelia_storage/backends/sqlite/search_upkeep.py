@@ -54,8 +54,8 @@ class Keeper(ABC):
         self.name = name
         self.number = number
 
-    def check(self, key: str, value: Any) -> None:
-        """Raise InvalidValue if the index cannot take this value, as stored."""
+    def check(self, entries: Sequence[tuple[str, Any]]) -> None:
+        """Raise InvalidValue if the index cannot take one of these values, as stored, given with their keys."""
 
     def has_room(self, more: int) -> bool:
         """Whether it can take that many entries more."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ...errors import IndexFull, StorageError
 from ...indexes import VectorIndex
-from ...similarity import check_vector
+from ...similarity import are_vectors, check_vector
 from .search_upkeep import Keeper, Run, StoredRow
 
 _APPEND: Final = """INSERT INTO storage_vector_log (index_number, seq, entry_id, total)
@@ -38,8 +38,10 @@ class VectorKeeper(Keeper):
         super().__init__(run, namespace, name, number)
         self.index = index
 
-    def check(self, key: str, value: Any) -> None:
-        check_vector(value, self.index, self.namespace, key)
+    def check(self, entries: Sequence[tuple[str, Any]]) -> None:
+        if not are_vectors([value for _, value in entries], self.index):
+            for key, value in entries:
+                check_vector(value, self.index, self.namespace, key)
 
     def has_room(self, more: int) -> bool:
         return int(self.run(LAST, (self.number,))[0][1]) + more <= self.index.max_vectors
@@ -52,8 +54,7 @@ class VectorKeeper(Keeper):
     def build(self) -> None:
         total, after = 0, ""
         while rows := self.run(_KEYS, (self.namespace, after)):
-            for key, value in rows:
-                self.check(key, value)
+            self.check(rows)
             total, after = total + len(rows), rows[-1][0]
         if total > self.index.max_vectors:
             raise self.full()
@@ -83,7 +84,7 @@ class VectorKeeper(Keeper):
         while rows := self.run(_KEYS, (self.namespace, after)):
             for key, value in rows:
                 try:
-                    self.check(key, value)
+                    self.check([(key, value)])
                 except StorageError as error:
                     found.append(f"{where}: {error}")
             total, after = total + len(rows), rows[-1][0]

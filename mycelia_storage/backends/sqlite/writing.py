@@ -342,8 +342,7 @@ class EntryWriter:
         """Look at what the indexes of a namespace say to these rows. Raises InvalidValue, IndexFull."""
         touched = self._search.before(namespace, dict.fromkeys(row[1] for row in rows))
         for keeper in touched.keepers:
-            for row in rows:
-                keeper.check(row[1], row[2])
+            keeper.check([(row[1], row[2]) for row in rows])
         if touched.full() is not None and self._sweep_namespace(namespace):
             touched = self._search.before(namespace, touched.keys)
         full = touched.full()
