@@ -46,9 +46,12 @@ class Column:
 
     def append(self, row: FieldRow | None) -> None:
         """The field of the next position; None for one that is no longer there."""
+        self.append_value(MISSING if row is None else self.path.read(row))
+
+    def append_value(self, value: Any) -> None:
+        """The same, already read."""
         import numpy
 
-        value = MISSING if row is None else self.path.read(row)
         key = identity(value)
         number = self._numbers.get(key)
         if number is None:
@@ -118,12 +121,18 @@ class Columns:
         """Whether none of the fields was found to have too many values."""
         return self._too_large.isdisjoint(paths)
 
-    def make(self, paths: Iterable[FieldPath], rows: Sequence[FieldRow | None]) -> bool:
-        """Make columns from the fields of all positions; False, and nothing made, if one would be too large."""
+    def make(self, paths: Sequence[FieldPath], count: int, rows: Iterable[tuple[int, FieldRow]]) -> bool:
+        """Make columns for ``count`` positions from the rows of those that there are; False, and nothing made, if one
+        would be too large.
+        """
+        values: list[list[Any]] = [[MISSING] * count for _ in paths]
+        for at, row in rows:
+            for held, path in zip(values, paths, strict=True):
+                held[at] = path.read(row)
         made = [Column(path) for path in paths]
-        for column in made:
-            for row in rows:
-                column.append(row)
+        for column, held in zip(made, values, strict=True):
+            for value in held:
+                column.append_value(value)
             if column.too_large:
                 self._too_large.add(column.path)
                 return False

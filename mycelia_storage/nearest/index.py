@@ -403,9 +403,8 @@ class NearestIndex:
         missing = self._columns.missing(condition)
         current = source.committed and source.position().seq == self.seq
         if missing and current and self._columns.can_hold(missing):
-            fields = dict(source.fields(None))
-            alive = self._alive
-            rows = [fields.get(id) if alive[at] else None for at, id in enumerate(self.ids)]
-            self._columns.make(missing, rows)
+            position = self._position
+            rows = ((position[id], row) for id, row in source.fields(None) if id in position)
+            self._columns.make(missing, len(self.ids), rows)
         held = self._columns.holds(condition)
         return self.positions(source.matching(condition)) if held is None else held

@@ -68,7 +68,7 @@ def test_a_mask_says_what_match_says() -> None:
         rows = [some_row(random, number) for number in range(30)]
         columns, condition = Columns(), some_filter(random)
         assert columns.holds(condition) is None
-        assert columns.make(columns.missing(condition), rows)
+        assert columns.make(columns.missing(condition), len(rows), enumerate(rows))
         for number in range(30, 40):
             rows.append(some_row(random, number))
             columns.append(rows[-1])
@@ -82,9 +82,9 @@ def test_the_oldest_columns_go() -> None:
     conditions = [where(f"$metadata.f{number}") == 1 for number in range(MOST_COLUMNS + 1)]
     rows = [FieldRow("v", "k", b"", {"f0": 1}, 0, 0)]
     for condition in conditions[:-1]:
-        assert columns.make(columns.missing(condition), rows)
+        assert columns.make(columns.missing(condition), len(rows), enumerate(rows))
     assert columns.missing(conditions[0]) == []
-    assert columns.make(columns.missing(conditions[-1]), rows)
+    assert columns.make(columns.missing(conditions[-1]), len(rows), enumerate(rows))
     assert columns.missing(conditions[0]) == []
     assert columns.missing(conditions[1]) == [parse_path("$metadata.f1")]
 
@@ -95,7 +95,7 @@ def test_a_field_of_too_many_values_is_not_tried_again(monkeypatch: pytest.Monke
     rows = [FieldRow("v", f"k{number}", b"", {"n": number}, 0, 0) for number in range(6)]
     missing = columns.missing(condition)
     assert columns.can_hold(missing)
-    assert not columns.make(missing, rows)
+    assert not columns.make(missing, len(rows), enumerate(rows))
     assert columns.holds(condition) is None
     assert not columns.can_hold(columns.missing(condition))
 
