@@ -108,19 +108,18 @@ class ScanCodes:
         """About the ``limit`` nearest positions, best first, with squared distances of about their points."""
         import numpy
 
-        with numpy.errstate(over="ignore", invalid="ignore"):
-            # Row by row on this thread: the threads of BLAS, woken for one vector, cost more than they help.
-            turned = numpy.vecdot(_turned_rotation(self.width), self.query_point(query))[None]
         parameters = None
         if allowed is not None:
             bits = numpy.packbits(allowed, bitorder="little")
             chosen = self._faiss.IDSelectorBitmap(len(allowed), self._faiss.swig_ptr(bits))
             parameters = self._faiss.SearchParametersIVF(nprobe=1, sel=chosen)
-        with _one_thread(self._faiss):
-            distances, found = self._codes.search(turned, min(limit, self.count), params=parameters)
-        positions: Positions = found[0]
-        held = int((positions >= 0).sum())
         with numpy.errstate(over="ignore", invalid="ignore"):
+            # Row by row on this thread: the threads of BLAS, woken for one vector, cost more than they help.
+            turned = numpy.vecdot(_turned_rotation(self.width), self._centred_query(query))[None]
+            with _one_thread(self._faiss):
+                distances, found = self._codes.search(turned, min(limit, self.count), params=parameters)
+            positions: Positions = found[0]
+            held = int(numpy.count_nonzero(positions >= 0))
             return positions[:held], distances[0, :held] * numpy.float32(min(self._scale**2, 3e38))
 
     def distances(self, query: Floats, scores: Floats) -> Floats:
@@ -146,8 +145,12 @@ class ScanCodes:
         import numpy
 
         with numpy.errstate(over="ignore", invalid="ignore"):
-            centred: Floats = numpy.subtract(_query_point(self._index, query, self.width), self._mean)
-            centred /= numpy.float32(self._scale)
+            return self._centred_query(query)
+
+    def _centred_query(self, query: Floats) -> Floats:
+        centred: Floats = _query_point(self._index, query, self.width)
+        centred -= self._mean
+        centred /= self._scale
         return centred
 
     def holds(self, matrix: Floats, only: Mask) -> bool:

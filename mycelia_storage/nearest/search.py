@@ -85,7 +85,7 @@ class _Candidates:
         self._graph = run.nearest.graph
         self._upto = 0 if difference.all else len(self._ids)
         self._count = self._upto if allowed is None else int(numpy.count_nonzero(allowed))
-        self._others = _none(run)
+        self._others = _none()
 
     def search(self, total: int) -> SearchHits:
         """The hits, with a plan."""
@@ -208,7 +208,7 @@ class _Candidates:
 
 def _exhaustive(run: _Search, total: int) -> SearchHits:
     """By every vector that there is, read from the database."""
-    best = _none(run)
+    best = _none()
     seen = 0
     for page in run.source.all_vectors(run.condition):
         seen += len(page)
@@ -218,8 +218,10 @@ def _exhaustive(run: _Search, total: int) -> SearchHits:
     return hits
 
 
-def _none(run: _Search) -> _Scored:
-    return run.score([])
+def _none() -> _Scored:
+    import numpy
+
+    return _Scored([], numpy.empty(0, dtype=numpy.float32))
 
 
 def _joined(one: _Scored, other: _Scored) -> _Scored:
