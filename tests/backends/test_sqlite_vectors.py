@@ -75,6 +75,25 @@ def test_codes_find_what_an_exact_search_finds(reopen: Open, metric: str) -> Non
         assert plan["rescored"] < 3_000
 
 
+@pytest.mark.parametrize("kind", ["of many norms", "in one dimension"])
+def test_codes_find_the_nearest_of_data_that_they_tell_apart_badly(reopen: Open, kind: str) -> None:
+    rng = numpy.random.default_rng(SEED)
+    found = numpy.frombuffer(b"".join(vectors(20_020)), dtype="<f4").reshape(-1, DIMENSIONS).copy()
+    if kind == "of many norms":
+        found *= rng.lognormal(0, 0.7, (len(found), 1)).astype(numpy.float32)
+    elif kind == "in one dimension":
+        found[:, 3] *= 1_000
+    with closing(reopen()) as storage:
+        storage.create_index("v", VectorIndex(DIMENSIONS, "l2"))
+        storage.set_many(((f"k{at}", row.tobytes()) for at, row in enumerate(found[:20_000])), namespace="v")
+        agreed = 0
+        for query in found[20_000:]:
+            exact = storage.search_vectors(query, namespace="v", exact=True)
+            near = storage.search_vectors(query, namespace="v")
+            agreed += len({hit.key for hit in near} & {hit.key for hit in exact})
+        assert agreed >= 0.95 * 200, f"seed {SEED}"
+
+
 def test_saved_codes_spare_a_new_process_the_work(reopen: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(reopen()) as storage:
         filled(storage)
