@@ -14,7 +14,7 @@ from ...errors import InvalidInput, StorageBusy, StorageClosed, TransactionError
 from ...indexes import TextIndex
 from ...names import Namespace
 from ...similarity import VectorInput
-from . import merging, nodes, relationships, searching, walking
+from . import merging, nodes, relationships, searching, walking, weighing
 from .errors import RelationshipNotFound
 from .layout import Places, check_id
 from .merging import Merged
@@ -356,7 +356,7 @@ class Graph:
         Raises GraphTooLarge when ``max_visited`` nodes were not enough.
         """
         steps = Steps.read(direction, types, as_of, known_at)
-        search = walking.cheapest_path if weighted else walking.shortest_path
+        search = weighing.cheapest_path if weighted else walking.shortest_path
         return self._snapshot(search, start, goal, steps, max_hops, max_visited)
 
     # -- search --------------------------------------------------------------------------------------------------------

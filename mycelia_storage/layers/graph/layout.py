@@ -36,6 +36,9 @@ from ...contract import StorageBackend
 from ...errors import BatchError, InvalidInput
 from ...names import Namespace, check_key, check_namespace, join_key, key_prefix, split_key
 
+#: Which part of a key of ``out`` or ``in`` is the node that it leads to.
+FAR_PART: Final = 2
+
 MOST_ID_BYTES: Final = 256
 MOST_TYPE_BYTES: Final = 128
 MOST_TAG_BYTES: Final = 640
