@@ -20,7 +20,7 @@ def run_graph(run, tmp_path: Path):  # type: ignore[no-untyped-def]
     file = tmp_path / "people.jsonl"
     file.write_text(LINES)
     result = run("graph", "import", "graph", str(file), "--dimensions", "3")
-    assert (result.exit_code, result.stderr) == (0, "Read 2 nodes and 1 relationships.\n")
+    assert (result.exit_code, result.stderr) == (0, "Read 2 nodes, 1 relationships and 0 vectors.\n")
     return run
 
 
@@ -35,6 +35,28 @@ def test_a_graph_goes_in_and_out(run_graph, run_on: Callable, tmp_path: Path) ->
     assert run_graph("graph", "export", "graph", str(tmp_path / "g.json")).exit_code == 1
     assert run_graph.lines("graph", "stats", "graph")[0]["nodes"] == 2
     assert run_graph("graph", "export", "nothing", "-").exit_code == 1
+
+
+def test_vectors_go_with_a_graph(run_graph, run_on: Callable, tmp_path: Path) -> None:  # type: ignore[no-untyped-def, type-arg]
+    vector = tmp_path / "vector.jsonl"
+    vector.write_text('{"vector": {"node_id": "bob", "float32": [1, 2, 3], "metadata": {"k": 1}}}')
+    assert run_graph("graph", "import", "graph", str(vector)).stderr == "Read 0 nodes, 0 relationships and 1 vectors.\n"
+    file = tmp_path / "g.jsonl"
+    run_graph.ok("graph", "export", "graph", str(file))
+    # A new graph has vectors as the file has them, whether a line says so or not; --dimensions says it otherwise.
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    for number, path in enumerate((file, bare)):
+        other = run_on(f"other{number}.db")
+        other.ok("graph", "import", "copy", str(path))
+        assert other.lines("graph", "export", "copy", "-") == run_graph.lines("graph", "export", "graph", "-")
+    refused = run_on("third.db")("graph", "import", "copy", str(file), "--dimensions", "4")
+    assert (refused.exit_code, "line 1" in refused.stderr) == (2, True)
+    said = run_graph("graph", "export", "graph", str(tmp_path / "g.graphml")).stderr
+    assert said.splitlines() == [
+        "Wrote 2 nodes, 1 relationships and 0 vectors.",
+        "1 vectors stayed behind: only jsonl carries them.",
+    ]
 
 
 def test_sql_on_the_command_line(run_graph) -> None:  # type: ignore[no-untyped-def]

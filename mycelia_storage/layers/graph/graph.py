@@ -16,13 +16,13 @@ from typing import Any, TypeVar
 from ...contract import StorageBackend
 from ...errors import InvalidInput, TransactionError
 from ...similarity import VectorInput
-from . import merging, nodes, relationships, searching
+from . import merging, nodes, relationships, vectors as node_vectors
 from .errors import RelationshipNotFound
 from .layout import check_id
 from .merging import Merged
 from .nodes import Edges, Kept
 from .questions import GraphQuestions, Types
-from .records import Node, Relationship
+from .records import Node, NodeVector, Relationship
 from .stepping import Steps, page
 
 R = TypeVar("R")
@@ -63,17 +63,22 @@ class Graph(GraphQuestions):
         given: Iterable[Node],
         relationships_given: Iterable[Relationship] = (),
         *,
+        vectors: Iterable[tuple[str, VectorInput, dict[str, Any]]] = (),
         to_deleted: bool = False,
     ) -> tuple[list[Node], list[Relationship]]:
-        """Insert or replace nodes and relationships in one transaction. Raises as storing one does.
+        """Insert or replace nodes, relationships and vectors in one transaction. Raises as storing one does.
 
-        ``to_deleted``: a relationship may lead to a soft-deleted node; it shows when the node is restored.
+        ``to_deleted``: relationships and vectors may be of soft-deleted nodes; they show when the node is restored.
         """
         new_nodes = [_checked(node, Node) for node in given]
         edges = [_checked(one, Relationship) for one in relationships_given]
+        held = list(vectors)
 
         def store(tx: StorageBackend, kept: Kept) -> tuple[list[Node], list[Relationship]]:
-            return nodes.store(tx, kept, new_nodes), relationships.store(tx, kept, edges, to_deleted=to_deleted)
+            stored = nodes.store(tx, kept, new_nodes), relationships.store(tx, kept, edges, to_deleted=to_deleted)
+            if held:
+                node_vectors.store(tx, kept, self.config.vector_config, held, to_deleted=to_deleted)
+            return stored
 
         return self._write(store)
 
@@ -187,7 +192,7 @@ class Graph(GraphQuestions):
 
     def store_vectors(self, vectors: Iterable[tuple[str, VectorInput, dict[str, Any]]]) -> int:
         """Give nodes their vectors, each with metadata, in one transaction; how many."""
-        return self._write(searching.store_vectors, self.config.vector_config, list(vectors))
+        return self._write(node_vectors.store, self.config.vector_config, list(vectors))
 
     def load_vector(self, node_id: str) -> list[float] | None:
         """A node's vector, or None."""
@@ -198,6 +203,10 @@ class Graph(GraphQuestions):
         if sys.byteorder == "big":
             numbers.byteswap()
         return numbers.tolist()
+
+    def vectors(self, *, deleted: bool = False) -> Iterator[NodeVector]:
+        """Every vector in order of its node's id, with ``deleted`` those of soft-deleted nodes too, read in pages."""
+        return node_vectors.load_all(self.storage, self._kept, deleted=deleted)
 
     def delete_vector(self, node_id: str) -> bool:
         """Take a node's vector away; whether it had one."""

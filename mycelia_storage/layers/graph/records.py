@@ -160,6 +160,15 @@ class VectorHit(NamedTuple):
     metadata: dict[str, Any]
 
 
+class NodeVector(NamedTuple):
+    """A node's vector with its own metadata, as ``Graph.vectors`` gives and ``Graph.store_vectors`` takes them."""
+
+    node_id: str
+    vector: bytes
+    """Little-endian float32, as stored."""
+    metadata: dict[str, Any]
+
+
 class QueryResult(NamedTuple):
     """What a read-only SQL query answered; ``truncated``: there are rows beyond the limit."""
 
