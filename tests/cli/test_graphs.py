@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,26 +76,3 @@ def test_drawings(run_graph, tmp_path: Path) -> None:  # type: ignore[no-untyped
     assert b"<svg" in picture.read_bytes()
     assert run_graph("graph", "picture", "graph", "ada", "p.exe").exit_code == 2
     assert run_graph("graph", "dot", "graph", "ghost").exit_code == 1
-
-
-def test_a_components_migrations(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    folder = tmp_path / "schema"
-    (folder / "sqlite").mkdir(parents=True)
-    scripts = {
-        "0001_notes.up": "CREATE TABLE your_org_notes (id INTEGER PRIMARY KEY, text TEXT);",
-        "0001_notes.down": "DROP TABLE your_org_notes;",
-        "0002_more.up": "CREATE INDEX your_org_notes_text ON your_org_notes (text);",
-        "0002_more.down": "DROP INDEX your_org_notes_text;",
-    }
-    for name, sql in scripts.items():
-        (folder / "sqlite" / f"{name}.sql").write_text(sql)
-    of = ("--component", "@your-org/", "--migrations", str(folder))
-    run.ok("set", "n", "k", "1")
-    assert [line["state"] for line in run.lines("migrate", "status", *of)] == ["pending", "pending"]
-    assert json.loads(run.ok("migrate", "up", *of, "--json")) == [1, 2]
-    assert json.loads(run.ok("migrate", "down", "--to", "1", *of, "--json")) == [2]
-    refused = run("migrate", "down", "--to", "0", *of)
-    assert refused.exit_code == 1
-    assert json.loads(run.ok("migrate", "down", "--to", "0", "--allow-destructive", *of, "--json")) == [1]
-    assert [line["state"] for line in run.lines("migrate", "status")][:1] == ["applied"]
-    assert run("migrate", "status", "--component", "x").exit_code == 2
