@@ -170,7 +170,10 @@ class Graph(GraphQuestions):
         return self._write(relationships.delete, relationship_id)
 
     def end_relationship(self, relationship_id: str, at: int) -> Relationship:
-        """Say that a relationship held until ``at``: ``as_of`` before, it stays. Raises RelationshipNotFound."""
+        """Say that a relationship held until ``at``: ``as_of`` before, it stays. Raises RelationshipNotFound.
+
+        When that was said is not kept: it has ended for every ``known_at``, earlier ones too.
+        """
 
         def end(tx: StorageBackend, kept: Kept) -> Relationship:
             found = relationships.load(tx, kept, relationship_id)

@@ -35,8 +35,9 @@ class GraphQuestions(OpenGraph):
     ) -> NeighbourPage:
         """A page of a node's neighbours, once for each relationship; outward ones first, then by type and id.
 
-        ``direction``: "out", "in" or "both". ``as_of``: only what held at that time; ``known_at``: only what was
-        recorded by then. ``cursor``: where the page before ended. A missing node has none.
+        ``direction``: "out", "in" or "both". ``as_of``: only what held at that time. ``known_at``: only relationships
+        that had been recorded by then, with the times that they have now: an end that was recorded later counts.
+        ``cursor``: where the page before ended. A missing node has none.
         """
         check_page(limit)
         steps = Steps.read(direction, types, as_of, known_at)

@@ -63,6 +63,9 @@ class Relationship:
 
     ``valid_from`` (inclusive) and ``valid_to`` (exclusive) say when it held in the world, None being without bound;
     ``recorded_at`` when the graph came to know it. ``weight`` is its length for weighted paths, 0 or more.
+
+    The graph keeps what it knows, not what it knew: when an end was recorded, and what a replaced relationship said, is
+    not kept. One that is replaced without ``recorded_at`` counts as recorded when it was replaced.
     """
 
     from_node: str

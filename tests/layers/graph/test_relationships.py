@@ -187,6 +187,19 @@ def test_a_relationship_ends_and_stays_readable(fill: Fill) -> None:
         graph.end_relationship("ab", 5)
 
 
+def test_what_known_at_cannot_tell_is_as_documented(fill: Fill) -> None:
+    graph = fill("ab", "ab", valid_from=10, recorded_at=100)
+    ended = graph.end_relationship("ab", 20)
+    assert ended.recorded_at == 100
+    # The end was recorded just now, and is seen by who asks what was known long before.
+    assert graph.neighbours("a", as_of=25, known_at=100).neighbours == []
+    assert len(graph.neighbours("a", as_of=15, known_at=100).neighbours) == 1
+    replaced = graph.store_relationship(Relationship("a", "b", "next", id="ab", valid_from=10))
+    assert replaced.recorded_at is not None
+    assert replaced.recorded_at > 100
+    assert graph.neighbours("a", as_of=15, known_at=100).neighbours == []
+
+
 def test_duplicates_are_merged(graph: Graph) -> None:
     graph.store_many(
         [
