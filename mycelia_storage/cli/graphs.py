@@ -60,7 +60,7 @@ def graph_import(graph: str, file: Path, format: str | None, dimensions: int | N
     new = VectorConfig()
     if dimensions is not None:
         new = VectorConfig(dimensions=dimensions)
-    elif format_of(file, format) == "jsonl":
+    elif format_of(file, format) == "jsonl" and file.is_file():  # a pipe can be read but once
         new = declared_vectors(file) or new
     with open_to_write(db) as storage:
         opened = _graph(storage, graph, new)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +58,16 @@ def test_vectors_go_with_a_graph(run_graph, run_on: Callable, tmp_path: Path) ->
         "Wrote 2 nodes, 1 relationships and 0 vectors.",
         "1 vectors stayed behind: only jsonl carries them.",
     ]
+
+
+def test_a_graph_is_read_from_a_pipe(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(LINES,))
+    writer.start()
+    run.ok("graph", "import", "graph", str(pipe), "--format", "jsonl")
+    writer.join()
+    assert run.lines("graph", "stats", "graph")[0]["nodes"] == 2
 
 
 def test_sql_on_the_command_line(run_graph) -> None:  # type: ignore[no-untyped-def]
