@@ -53,20 +53,24 @@ class Steps:
 
     def allows(self, link: Link) -> bool:
         """Whether time lets the link be."""
-        at = self.as_of
-        if at is not None and (
-            (link.valid_from is not None and at < link.valid_from)
-            or (link.valid_to is not None and at >= link.valid_to)
-        ):
-            return False
-        return self.known_at is None or link.recorded_at <= self.known_at
+        at, known = self.as_of, self.known_at
+        if at is not None:
+            if link.valid_from is not None and at < link.valid_from:
+                return False
+            if link.valid_to is not None and at >= link.valid_to:
+                # An end that had not been recorded yet was no end to who asked then.
+                return known is not None and link.recorded_at <= known < (link.end_recorded_at or link.recorded_at)
+        return known is None or link.recorded_at <= known
 
     @property
     def condition(self) -> Filter | None:
         """What :meth:`allows` asks, of the rows of ``out`` and ``in``; None if a key alone decides."""
-        parts = []
+        parts: list[Filter] = []
         if self.as_of is not None:
-            parts += [~(where("$value[2]") > self.as_of), ~(where("$value[3]") <= self.as_of)]
+            ended = where("$value[3]") <= self.as_of
+            if self.known_at is not None:
+                ended = ended & ~(where("$value[4]") > self.known_at)
+            parts += [~(where("$value[2]") > self.as_of), ~ended]
         if self.known_at is not None:
             parts.append(where("$value[0]") <= self.known_at)
         return And(tuple(parts)) if parts else None
