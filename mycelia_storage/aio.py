@@ -131,6 +131,7 @@ class _AsyncContract:
     follow = _reads(StorageBackend.follow)
     search_text = _reads(StorageBackend.search_text)
     search_vectors = _reads(StorageBackend.search_vectors)
+    has_near = _reads(StorageBackend.has_near)
     changes = _reads(StorageBackend.changes)
     ping = _reads(StorageBackend.ping)
     get_status = _reads(StorageBackend.get_status)

@@ -642,6 +642,21 @@ class StorageBackend(ABC):
         hits = (SearchHit(key, score, found[key]) for key, score in best(scored.items(), limit))
         return SearchHits(hits, method="exact", vectors=seen)
 
+    def has_near(
+        self,
+        vector: VectorInput,
+        least: float,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        filter: FilterInput | None = None,
+        index: str | None = None,
+    ) -> bool:
+        """Whether an entry that matches ``filter`` scores ``least`` or more for ``vector``, as :meth:`search_vectors`
+        scores it; where that is so of none, it may cost a fraction of a search. Raises the same errors.
+        """
+        hits = self.search_vectors(vector, namespace=namespace, limit=1, filter=filter, index=index)
+        return bool(hits) and hits[0].score >= least
+
     # -- SQL -------------------------------------------------------------------------------------------------------
 
     def query_sql(

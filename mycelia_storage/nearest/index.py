@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from ..errors import StorageError
-from ..filters import split_key_prefix
+from ..filters import key_prefix_of, split_key_prefix
 from ..indexes import VectorIndex
 from ..similarity import to_matrix
 from .columns import Columns
 from .hnsw import Graph
+from .key_ranges import KeyRanges
 from .resident import Resident
 from .scan import ScanCodes, load_faiss
 from .settings import VectorSettings
@@ -44,6 +45,9 @@ _FAR_BEHIND: Final = 1_000
 _MOST_DIFFERENT: Final = 5_000
 
 _ADDED_AT_ONCE: Final = 8_000
+
+#: Vectors on which is seen how far codes are off.
+_SAMPLED: Final = 128
 
 #: Vectors added to a graph at a time while others wait for it.
 _LINKED_AT_ONCE: Final = 32
@@ -106,6 +110,8 @@ class NearestIndex:
         #: Whether codes that were saved are of no use any more, however few changes they lack.
         self.saved_in_vain = False
         self._refit_at = 0
+        self._farthest: dict[float, float] = {}
+        self._farthest_of: tuple[Any, int] = (None, 0)
         self._builder: threading.Thread | None = None
         self._reset()
 
@@ -119,6 +125,7 @@ class NearestIndex:
         self._position: dict[Any, int] = {}
         self._alive: NDArray[numpy.bool_] = numpy.zeros(64, dtype=bool)
         self._columns = Columns()
+        self._ranges = KeyRanges()
         self._recent: deque[tuple[int, Any]] = deque(maxlen=_REMEMBERED)
         self._recent_from = -1
 
@@ -266,7 +273,7 @@ class NearestIndex:
         gone = [at for id in ids if (at := self._position.pop(id, None)) is not None]
         self._alive[numpy.array(gone, dtype=numpy.int64)] = False
         page = source.vectors(ids)
-        fields = dict(source.fields([id for id, _ in page])) if self._columns else {}
+        fields = dict(source.fields([id for id, _ in page])) if self._columns or self._ranges else {}
         self._add(page, fields)
 
     def _add(self, page: Sequence[tuple[Any, bytes]], fields: dict[Any, FieldRow] | None = None) -> None:
@@ -290,6 +297,12 @@ class NearestIndex:
         if self._columns:
             for id in ids:
                 self._columns.append((fields or {}).get(id))
+        if self._ranges:
+            if fields is None or not all(id in fields for id in ids):
+                self._ranges = KeyRanges()  # whose keys these are is not known
+            else:
+                for at, id in enumerate(ids, start):
+                    self._ranges.append(at, fields[id].key)
 
     def _add_pages(self, pages: Iterable[list[tuple[Any, bytes]]]) -> None:
         gathered: list[tuple[Any, bytes]] = []
@@ -312,6 +325,22 @@ class NearestIndex:
             if len(self._recent) == _REMEMBERED:
                 self._recent_from = self._recent[0][0]
             self._recent.append((at, id))
+
+    def farthest(self, source: VectorSource, least: float) -> float | None:
+        """The distance within which the codes of all vectors lie whose cosine with a query is ``least`` or more; None
+        where too few vectors can be read to tell.
+        """
+        codes = self.vectors
+        assert isinstance(codes, ScanCodes)
+        known, count = self._farthest_of
+        if known is not codes or codes.count > 2 * count:
+            self._farthest, self._farthest_of = {}, (codes, codes.count)
+        if least not in self._farthest:
+            rows = source.vectors(self.ids[:: max(1, len(self.ids) // _SAMPLED)])
+            if len(rows) < _SAMPLED // 2:
+                return None
+            self._farthest[least] = codes.farthest(self._matrix(rows), least)
+        return self._farthest[least]
 
     # -- the graph -------------------------------------------------------------------------------------------------
 
@@ -395,10 +424,9 @@ class NearestIndex:
         return mask
 
     def _matching(self, source: VectorSource, condition: Filter) -> Mask:
-        # The database has a range of keys in order; a column would have to look at every key there is.
         by_key, rest = split_key_prefix(condition)
         if by_key is not None:
-            within = self.positions(source.matching(by_key))
+            within = self._within(source, by_key)
             return within if rest is None else within & self._matching(source, rest)
         missing = self._columns.missing(condition)
         current = source.committed and source.position().seq == self.seq
@@ -408,3 +436,14 @@ class NearestIndex:
             self._columns.make(missing, len(self.ids), rows)
         held = self._columns.holds(condition)
         return self.positions(source.matching(condition)) if held is None else held
+
+    def _within(self, source: VectorSource, by_key: Filter) -> Mask:
+        """A mask of what a condition on the beginning of keys lets through, dead positions perhaps included."""
+        beginning = key_prefix_of(by_key)
+        known = self._ranges.mask(beginning, len(self.ids))
+        if known is not None:
+            return known
+        found = self.positions(source.matching(by_key))
+        if source.committed and source.position().seq == self.seq:
+            self._ranges.keep(beginning, found.nonzero()[0].tolist())
+        return found

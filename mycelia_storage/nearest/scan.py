@@ -28,6 +28,9 @@ DRIFT: Final = 0.15
 
 _AT_ONCE: Final = 8_192
 
+#: Standard deviations beyond the mean to which codes of near vectors may lie.
+_FARTHEST: Final = 5.0
+
 #: Where all codes end anyhow; farther numbers would only overflow.
 _FAR: Final = 1e6
 
@@ -95,7 +98,7 @@ class ScanCodes:
             if self._index.metric == "dot" and float(_norms(part).max()) > self._largest * _LARGER:
                 self._outgrown = True
             with numpy.errstate(over="ignore", invalid="ignore"):
-                coded: Floats = numpy.matmul(self.points(part), self._rotation)
+                coded = self._turned(self.points(part))
             if not numpy.isfinite(coded).all():  # vectors far out of the range of the others
                 coded = numpy.nan_to_num(coded)
             numpy.clip(coded, -_FAR, _FAR, out=coded)
@@ -114,13 +117,49 @@ class ScanCodes:
             chosen = self._faiss.IDSelectorBitmap(len(allowed), self._faiss.swig_ptr(bits))
             parameters = self._faiss.SearchParametersIVF(nprobe=1, sel=chosen)
         with numpy.errstate(over="ignore", invalid="ignore"):
-            # Row by row on this thread: the threads of BLAS, woken for one vector, cost more than they help.
-            turned = numpy.vecdot(_turned_rotation(self.width), self._centred_query(query))[None]
+            turned = self._turned(self._centred_query(query))
             with _one_thread(self._faiss):
                 distances, found = self._codes.search(turned, min(limit, self.count), params=parameters)
             positions: Positions = found[0]
             held = int(numpy.count_nonzero(positions >= 0))
             return positions[:held], distances[0, :held] * numpy.float32(min(self._scale**2, 3e38))
+
+    def _turned(self, points: Floats) -> Floats:
+        """Points, rotated."""
+        import numpy
+
+        if len(points) == 1:
+            # Row by row on this thread: the threads of BLAS, woken for one vector, cost more than they help.
+            turned: Floats = numpy.vecdot(_turned_rotation(self.width), points)[None]
+        else:
+            turned = numpy.matmul(points, self._rotation)
+        return turned
+
+    def farthest(self, sample: Floats, least: float) -> float:
+        """How far codes are, at most, from queries whose cosine with the coded vector is ``least``.
+
+        Seen on vectors of the sample and queries turned away from them, half towards another one of the sample, half
+        anywhere. Beyond it, by the deviation seen, is about one vector in a million that lies exactly at ``least``.
+        """
+        import numpy
+
+        with numpy.errstate(over="ignore", invalid="ignore"):
+            wide = numpy.nan_to_num(sample.astype(numpy.float64) / _norms(sample)[:, None])
+            away = numpy.random.default_rng(0).standard_normal(wide.shape)
+            away[::2] = numpy.roll(wide, 1, axis=0)[::2]
+            away -= numpy.einsum("ij,ij->i", away, wide)[:, None] * wide
+            lengths = numpy.sqrt(numpy.einsum("ij,ij->i", away, away))
+            some = lengths > 1e-6
+            away = away[some] / lengths[some][:, None]
+            queries = (least * wide[some] + max(0.0, 1 - least * least) ** 0.5 * away).astype(numpy.float32)
+            twin = ScanCodes(self._index, self._mean, self._scale, self._largest)
+            twin.add(sample[some])
+            with _one_thread(self._faiss):
+                distances, found = twin._codes.search(self._turned(self.points(queries)), twin.count)
+        own = distances[found == numpy.arange(len(queries))[:, None]] * numpy.float32(min(self._scale**2, 3e38))
+        if not len(own):
+            return float("inf")
+        return float(max(own.mean() + _FARTHEST * own.std(), own.max()))
 
     def distances(self, query: Floats, scores: Floats) -> Floats:
         """The squared distances of points whose vectors have these scores."""

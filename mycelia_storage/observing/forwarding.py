@@ -77,6 +77,7 @@ _ROWS: Final[dict[str, Callable[[Any], int]]] = {
     "follow": len,
     "search_text": len,
     "search_vectors": len,
+    "has_near": int,
     "query_sql": lambda answer: len(answer.rows),
     "changes": lambda page: len(page.changes),
 }
@@ -236,6 +237,7 @@ class _Observed:
     list_indexes = _observed(StorageBackend.list_indexes)
     search_text = _observed(StorageBackend.search_text)
     search_vectors = _observed(StorageBackend.search_vectors)
+    has_near = _observed(StorageBackend.has_near)
     query_sql = _observed(StorageBackend.query_sql)
     changes = _observed(StorageBackend.changes)
     watch = _observed_steps(StorageBackend.watch)

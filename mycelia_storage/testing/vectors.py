@@ -111,6 +111,32 @@ class VectorContract(ContractCase):
         assert storage.list(namespace="v") == ["a", "b"]
         assert found(storage.search_vectors([1, 2], namespace="v")) == ["a", "b"]
 
+    def test_vector_search_tells_whether_anything_is_near(self, storage: StorageBackend) -> None:
+        with pytest.raises(IndexNotFound):
+            storage.has_near([1, 0], 0.9, namespace="v")
+        storage.create_index("v", VectorIndex(2))
+        assert not storage.has_near([1, 0], -1.0, namespace="v")
+        storage.set("right", packed(3, 0), namespace="v", metadata={"side": "r"})
+        storage.set("diagonal", packed(1, 1), namespace="v")
+        assert storage.has_near([2, 0], 1.0, namespace="v")
+        assert storage.has_near([0, 1], 0.7, namespace="v")
+        assert not storage.has_near([0, 1], 0.71, namespace="v")
+        assert not storage.has_near([1, 0], 0.9, namespace="v", filter=where("$metadata.side") == "l")
+        assert storage.has_near([1, 0], 0.9, namespace="v", filter=where("$metadata.side") == "r")
+        with storage.transaction() as tx:
+            tx.delete("right", namespace="v")
+            assert not tx.has_near([1, 0], 0.9, namespace="v")
+            tx.set("up", packed(0, 1), namespace="v")
+            assert tx.has_near([0, 1], 0.9, namespace="v")
+        assert not storage.has_near([1, 0], 0.9, namespace="v")
+        assert storage.has_near([0, 1], 0.9, namespace="v")
+        storage.create_index("d", VectorIndex(2, "l2"))
+        storage.set("far", packed(3, 4), namespace="d")
+        assert storage.has_near([0, 0], -5.0, namespace="d")
+        assert not storage.has_near([0, 0], -4.9, namespace="d")
+        with pytest.raises(InvalidValue):
+            storage.has_near([1, 2, 3], 0.5, namespace="v")
+
     def test_vector_search_zero_vectors_are_only_without_direction(self, storage: StorageBackend) -> None:
         storage.create_index("v", VectorIndex(2, "l2"))
         storage.create_index("v", VectorIndex(2, "dot"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mycelia_storage.backends.sqlite import SQLiteStorageBackend, text_postings
+from mycelia_storage.backends.sqlite import SQLiteStorageBackend, text_postings, text_waiting
 from mycelia_storage.backends.sqlite.text_blocks import (
     LARGEST,
     Block,
@@ -37,6 +37,12 @@ INDEX = TextIndex({"text": 1.0, "title": 2.5})
 def storage(tmp_path: Path) -> Iterator[SQLiteStorageBackend]:
     with SQLiteStorageBackend({"dbPath": str(tmp_path / "s.db")}) as storage:
         yield storage
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every write puts its words into the blocks at once."""
+    monkeypatch.setattr(text_waiting, "MOST_ENTRIES", 0)
 
 
 # -- blocks ------------------------------------------------------------------------------------------------------------
@@ -148,9 +154,9 @@ def test_a_write_that_leaves_the_text_alone_changes_no_posting(storage: SQLiteSt
     storage.create_index("t", INDEX)
     storage.set_many(texts(Random(SEED), 50), namespace="t")
     storage._writer_connection.execute("CREATE TABLE touched (n)")  # type: ignore[union-attr]
-    storage._writer_connection.execute(  # type: ignore[union-attr]
-        "CREATE TRIGGER touching AFTER UPDATE ON storage_text_postings BEGIN INSERT INTO touched VALUES (1); END"
-    )
+    for event in ("INSERT", "UPDATE", "DELETE"):
+        note = f"AFTER {event} ON storage_text_postings BEGIN INSERT INTO touched VALUES (1); END"
+        storage._writer_connection.execute(f"CREATE TRIGGER at_{event} {note}")  # type: ignore[union-attr]
     storage._writer_connection.config(1003, 1)  # type: ignore[union-attr] # SQLITE_DBCONFIG_ENABLE_TRIGGER
     entry = storage.get_entry("k00003", namespace="t")
     assert entry is not None
@@ -256,6 +262,7 @@ def test_entries_far_apart_and_very_long_texts(storage: SQLiteStorageBackend) ->
         "UPDATE storage_entries SET value = '{\"text\": \"something else\"}' WHERE key = 'k00003'",
     ],
 )
+@pytest.mark.usefixtures("no_waiting")
 def test_check_finds_what_does_not_agree(storage: SQLiteStorageBackend, fault: str) -> None:
     storage.create_index("t", INDEX)
     storage.set_many(texts(Random(SEED), 60), namespace="t")
@@ -269,6 +276,7 @@ def test_check_finds_what_does_not_agree(storage: SQLiteStorageBackend, fault: s
     assert storage.check().ok
 
 
+@pytest.mark.parametrize("waiting", [0, 1_000], ids=["in blocks", "waiting"])
 @pytest.mark.parametrize(
     "fault",
     [
@@ -278,7 +286,10 @@ def test_check_finds_what_does_not_agree(storage: SQLiteStorageBackend, fault: s
         "DELETE FROM storage_text_indexes",
     ],
 )
-def test_a_damaged_index_is_named_and_can_be_made_anew(storage: SQLiteStorageBackend, fault: str) -> None:
+def test_a_damaged_index_is_named_and_can_be_made_anew(
+    storage: SQLiteStorageBackend, monkeypatch: pytest.MonkeyPatch, fault: str, waiting: int
+) -> None:
+    monkeypatch.setattr(text_waiting, "MOST_ENTRIES", waiting)
     storage.create_index("t", INDEX)
     storage.set_many(texts(Random(SEED), 60), namespace="t")
     storage._writer_connection.execute(fault)  # type: ignore[union-attr]
@@ -291,6 +302,105 @@ def test_a_damaged_index_is_named_and_can_be_made_anew(storage: SQLiteStorageBac
     storage.create_index("t", INDEX)
     assert storage.check().ok
     assert_as_defined(storage, "garden spore")
+
+
+# -- words that wait --------------------------------------------------------------------------------------------------
+
+
+def waiting(storage: SQLiteStorageBackend) -> int:
+    return int(storage._rows("SELECT count(*) FROM storage_text_postings WHERE term = ''", ())[0][0])
+
+
+@pytest.mark.parametrize("most", [3, 20, 10_000])
+def test_what_waits_is_found_as_what_is_in_blocks(
+    storage: SQLiteStorageBackend, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(text_waiting, "MOST_ENTRIES", most)
+    random = Random(SEED)
+    storage.set_many(texts(random, 60), namespace="t")
+    storage.create_index("t", INDEX)
+    for step in range(250):
+        key = f"k{random.randrange(90):05}"
+        text = " ".join(random.choices(WORDS, k=random.randrange(12)))
+        match random.randrange(6):
+            case 0:
+                storage.delete(key, namespace="t")
+            case 1:
+                storage.set_many({key: {"text": text}, "k00003": {"title": text}, "k00095": {"n": 1}}, namespace="t")
+            case 2:
+                with suppress(ZeroDivisionError), storage.transaction() as tx:
+                    tx.set(key, {"text": text + " raven"}, namespace="t")
+                    assert_as_defined(tx, "raven garden", 40)
+                    raise ZeroDivisionError
+            case _:
+                storage.set(key, {"text": text, "title": random.choice(WORDS)}, namespace="t")
+        if step % 10 == 0:
+            assert storage.check().problems == [], f"seed {SEED}, step {step}"
+            assert_as_defined(storage, " ".join(random.choices(WORDS, k=3)), 40)
+            assert_as_defined(storage, "raven", 5, where("$key") > "k00040")
+    assert waiting(storage) <= most
+    storage.clear(namespace="t")
+    assert rows(storage) == []
+
+
+def test_few_single_writes_touch_no_block_and_many_go_into_blocks_at_last(storage: SQLiteStorageBackend) -> None:
+    storage.create_index("t", TextIndex("text"))
+    for number in range(text_waiting.MOST_ENTRIES):
+        storage.set(f"k{number}", {"text": "raven garden"}, namespace="t")
+    assert waiting(storage) == len(rows(storage)) == text_waiting.MOST_ENTRIES
+    storage.set("last", {"text": "raven"}, namespace="t")
+    assert waiting(storage) == 0
+    assert {row[1] for row in rows(storage)} == {"raven", "garden"}
+    storage.set(
+        "long", {"text": " ".join(f"word{number}" for number in range(text_waiting.MOST_BYTES // 8))}, namespace="t"
+    )
+    assert waiting(storage) == 0
+    assert storage.check().ok
+
+
+def test_an_entry_that_takes_the_row_of_a_deleted_one_takes_none_of_its_words(storage: SQLiteStorageBackend) -> None:
+    storage.create_index("t", TextIndex("text"))
+    storage.set_many(texts(Random(SEED), text_waiting.MOST_ENTRIES + 1), namespace="t")  # in blocks
+    storage.set("old", {"text": "raven owl"}, namespace="t")
+    storage.delete("old", namespace="t")
+    storage.set("new", {"text": "garden"}, namespace="t")
+    last = max(storage.list(namespace="t", pattern="k*"))
+    storage.delete("new", namespace="t")
+    storage.delete(last, namespace="t")
+    storage.set("again", {"text": "garden owl"}, namespace="t")  # has the id of the one that the blocks still hold
+    assert storage.check().problems == []
+    assert_as_defined(storage, "raven owl garden", 200)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "DELETE FROM storage_text_postings WHERE first % 7 = 0",
+        "UPDATE storage_text_postings SET data = CAST(replace(data, 'garden', 'gardens') AS BLOB)",
+        "UPDATE storage_text_postings SET data = CAST(replace(data, '[]', '[\"owl\"]') AS BLOB)",
+        "UPDATE storage_text_postings SET first = first + 1000",
+        "UPDATE storage_text_indexes SET length = length - 1",
+    ],
+)
+def test_check_finds_what_does_not_agree_among_what_waits(storage: SQLiteStorageBackend, fault: str) -> None:
+    storage.create_index("t", INDEX)
+    storage.set_many(texts(Random(SEED), 60), namespace="t")
+    assert storage.check().ok
+    storage._writer_connection.execute(fault)  # type: ignore[union-attr]
+    assert "'text:text,title' of namespace 't'" in " ".join(storage.check().problems)
+
+
+def test_of_many_words_the_rarest_count_in_blocks_and_waiting(storage: SQLiteStorageBackend) -> None:
+    storage.create_index("t", TextIndex("text"))
+    vocabulary = [f"word{number}" for number in range(3 * MOST_TERMS)]
+    storage.set_many(
+        {f"b{place}": {"text": " ".join(vocabulary[: place % 30 * 6])} for place in range(200)}, namespace="t"
+    )
+    for place in range(30):
+        storage.set(f"k{place}", {"text": " ".join(vocabulary[: (place + 1) * 6])}, namespace="t")
+        storage.set(f"b{place}", {"text": "owl"}, namespace="t")
+    assert waiting(storage)
+    assert_as_defined(storage, " ".join(vocabulary), 30)
 
 
 # -- search ------------------------------------------------------------------------------------------------------------

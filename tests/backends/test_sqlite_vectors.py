@@ -14,7 +14,7 @@ import numpy
 import pytest
 
 from mycelia_storage import SQLiteStorageBackend, StorageBackend, VectorIndex, where
-from mycelia_storage.nearest import index as nearest_index, scan
+from mycelia_storage.nearest import index as nearest_index, key_ranges, scan
 from mycelia_storage.testing.fixtures import eventually
 
 SEED = 20_261_121
@@ -294,3 +294,122 @@ def test_many_fields_and_values_in_filters(reopen: Open) -> None:
             assert len(storage.search_vectors([0, 1], namespace="v", limit=300, filter=filter)) == matching
         storage.set_metadata("k5", {"n": 1_000}, namespace="v")
         assert len(storage.search_vectors([0, 1], namespace="v", limit=300, filter=where("$metadata.n") >= 290)) == 11
+
+
+# -- ranges of keys ----------------------------------------------------------------------------------------------------
+
+
+def test_a_range_of_keys_that_was_asked_for_is_led_on_by_the_changes(
+    reopen: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random, given = Random(SEED), vectors(4_000)
+    monkeypatch.setattr(key_ranges, "MOST_RANGES", 3)
+    with closing(reopen()) as storage, closing(reopen()) as other:
+        storage.create_index("v", VectorIndex(DIMENSIONS))
+        storage.set_many(((f"room{at % 5}/{at:04}", each) for at, each in enumerate(given[:2_000])), namespace="v")
+        for step in range(120):
+            writer = random.choice((storage, other))
+            key = f"room{random.randrange(5)}/{random.randrange(2_400):04}"
+            match random.randrange(4):
+                case 0:
+                    writer.delete(key, namespace="v")
+                case 1:
+                    writer.set_metadata(random.choice(writer.list(namespace="v")), {"step": step}, namespace="v")
+                case _:
+                    writer.set(key, random.choice(given), namespace="v")
+            condition = where("$key").starts_with(f"room{random.randrange(5)}/")
+            if step % 3 == 0:
+                condition &= where("$metadata.step") < 60
+            query = random.choice(given)
+            with storage.transaction() as tx:
+                tx.set("room1/mine", query, namespace="v", metadata={"step": 1})
+                for view in (storage, tx):
+                    exact = view.search_vectors(query, namespace="v", filter=condition, exact=True)
+                    near = view.search_vectors(query, namespace="v", filter=condition)
+                    assert [hit.key for hit in near][:3] == [hit.key for hit in exact][:3], f"seed {SEED}, step {step}"
+                    assert len(near) == len(exact)
+                tx.rollback()
+
+
+def test_a_second_search_in_a_range_does_not_ask_for_its_keys(reopen: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mycelia_storage.backends.sqlite.vector_search import SQLiteVectors
+
+    with closing(reopen()) as storage:
+        filled(storage)
+        query, within = vectors(1, 5)[0], where("$key").starts_with("k002")
+        first = list(storage.search_vectors(query, namespace="v", filter=within))
+        monkeypatch.setattr(SQLiteVectors, "matching", None)  # not to be called
+        assert list(storage.search_vectors(query, namespace="v", filter=within)) == first
+        storage.set("k00299 new", query, namespace="v")
+        storage.set("k00300 other", query, namespace="v")
+        hits = storage.search_vectors(query, namespace="v", filter=within)
+        assert [hit.key for hit in hits][:2] == ["k00299 new", first[0].key]
+
+
+# -- whether anything is near ------------------------------------------------------------------------------------------
+
+
+def near_to(vector: bytes, cosine: float, seed: int) -> Any:
+    """A vector at that cosine."""
+    unit = numpy.frombuffer(vector, dtype="<f4").astype(numpy.float64)
+    unit /= numpy.linalg.norm(unit)
+    away = numpy.random.default_rng(seed).normal(size=len(unit))
+    away -= away @ unit * unit
+    return cosine * unit + (1 - cosine**2) ** 0.5 * away / numpy.linalg.norm(away)
+
+
+@pytest.mark.parametrize("compared", [0, 10_000_000], ids=["codes", "in memory"])
+@pytest.mark.parametrize("kind", ["alike", "of many norms", "in one dimension", "one cloud"])
+def test_whether_anything_is_near_is_told_right(reopen: Open, kind: str, compared: int) -> None:
+    rng = numpy.random.default_rng(SEED)
+    found = numpy.frombuffer(b"".join(vectors(3_000)), dtype="<f4").reshape(-1, DIMENSIONS).copy()
+    if kind == "of many norms":
+        found *= rng.lognormal(0, 1.5, (len(found), 1)).astype(numpy.float32)
+    elif kind == "in one dimension":
+        found[:, 3] *= 30
+    elif kind == "one cloud":
+        found = (rng.normal(size=DIMENSIONS) + 0.35 * rng.normal(size=found.shape)).astype("<f4")
+    with closing(reopen(vectors_compared=compared)) as storage:
+        storage.create_index("v", VectorIndex(DIMENSIONS))
+        items = [{"key": f"k{at}", "value": row.tobytes(), "metadata": {"n": at % 5}} for at, row in enumerate(found)]
+        storage.set_many(items, namespace="v")
+        for number in range(60):
+            at = int(rng.integers(len(found)))
+            cosine = (0.8, 0.93, 0.949, 0.951, 0.97, 1.0)[number % 6]
+            query = near_to(found[at].tobytes(), cosine, number)
+            wanted = where("$metadata.n") == (at + number % 2) % 5 if number % 3 else None
+            best = storage.search_vectors(query, namespace="v", limit=1, filter=wanted, exact=True)[0].score
+            near = storage.has_near(query, 0.95, namespace="v", filter=wanted)
+            assert near == (best >= 0.95), f"{kind}, query {number}"
+
+
+@pytest.mark.parametrize("compared", [0, 10_000_000], ids=["codes", "in memory"])
+def test_nothing_near_is_told_without_a_search(reopen: Open, monkeypatch: pytest.MonkeyPatch, compared: int) -> None:
+    from mycelia_storage.backends.sqlite import vector_search
+
+    with closing(reopen(vectors_compared=compared)) as storage:
+        filled(storage, 3_000)
+        strange, known = vectors(1, 77, about=-9.0)[0], vectors(3_000)[0]
+        monkeypatch.setattr(vector_search, "search", None)  # not to be called
+        assert not storage.has_near(strange, 0.95, namespace="v")
+        assert storage.has_near(known, 0.95, namespace="v")
+        assert not storage.has_near(known, 0.95, namespace="v", filter=where("$metadata.tenth") == 1)
+        with storage.transaction() as tx:
+            tx.delete("k00000", namespace="v")
+            tx.set("strange", strange, namespace="v", metadata={"tenth": 1})
+            assert not tx.has_near(known, 0.95, namespace="v")
+            assert tx.has_near(strange, 0.95, namespace="v", filter=where("$metadata.tenth") == 1)
+        assert not storage.has_near(known, 0.95, namespace="v")
+        assert storage.has_near(strange, 0.95, namespace="v")
+
+
+def test_where_very_many_are_near_a_search_with_the_filter_tells(reopen: Open) -> None:
+    with closing(reopen()) as storage:
+        filled(storage, 2_000)
+        vector = vectors(1, 77)[0]
+        storage.set_many(
+            [{"key": f"same{at}", "value": vector, "metadata": {"same": at}} for at in range(500)], namespace="v"
+        )
+        for at in (0, 250, 499):
+            assert storage.has_near(vector, 0.95, namespace="v", filter=where("$metadata.same") == at)
+        assert not storage.has_near(vector, 0.95, namespace="v", filter=where("$metadata.same") == 500)

@@ -1,13 +1,14 @@
 """What the database keeps of a text index: postings in blocks (:mod:`.text_blocks`), and the statistics of BM25.
 
-A write changes the blocks of the terms that it adds to or takes from its entries; a batch changes each block once.
+What entries hold waits (:mod:`.text_waiting`) until it is put into the blocks of its terms with that of many others.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from struct import error as StructError  # noqa: N812
 from typing import Any, ClassVar, Final
 
@@ -18,8 +19,10 @@ from ...errors import StorageCorrupt
 from ...indexes import TextIndex
 from ...text import Occurrences, fields_of, occurrences, to_float32
 from ...values import decode_metadata, decode_value
+from . import text_waiting
 from .search_upkeep import Keeper, Run, StoredRow
 from .text_blocks import Block, Change, base_of, change, disorder, encode, postings
+from .text_waiting import Waiting
 
 BEGIN: Final = "INSERT INTO storage_text_indexes (index_number, entries, length) VALUES (?, 0, 0)"
 STATISTICS: Final = "SELECT entries, length FROM storage_text_indexes WHERE index_number = ?"
@@ -38,8 +41,12 @@ CROSS JOIN storage_text_postings AS p ON p.index_number = ?1 AND p.term = wanted
 AND p.first = (SELECT max(first) FROM storage_text_postings
 WHERE index_number = ?1 AND term = wanted.value ->> 0 AND first <= wanted.value ->> 1)
 ORDER BY p.term, p.first"""
-_PUT: Final = """INSERT INTO storage_text_postings (index_number, term, first, kind, data) VALUES (?1, ?2, ?3, ?4, ?5)
-ON CONFLICT (index_number, term, first) DO UPDATE SET kind = ?4, data = ?5"""
+_PUT: Final = """INSERT INTO storage_text_postings (index_number, term, first, kind, data) VALUES %s
+ON CONFLICT (index_number, term, first) DO UPDATE SET kind = excluded.kind, data = excluded.data"""
+# Many rows in one statement cost half of what they cost one by one.
+_ROWS_A_STATEMENT: Final = 50
+_PUT_ONE: Final = _PUT % "(?, ?, ?, ?, ?)"
+_PUT_MANY: Final = _PUT % ", ".join(["(?, ?, ?, ?, ?)"] * _ROWS_A_STATEMENT)
 _REMOVE: Final = "DELETE FROM storage_text_postings WHERE index_number = ? AND term = ? AND first = ?"
 _PAGE: Final = """SELECT id, key, value, metadata FROM storage_entries
 WHERE namespace = ?1 AND key > ?2 ORDER BY key LIMIT 1000"""
@@ -73,7 +80,7 @@ class TextKeeper(Keeper):
         pairs: list[tuple[StoredRow | None, StoredRow | None]] = [(before.pop(row.id, None), row) for row in new]
         pairs += [(row, None) for row in before.values()]
         pairs.sort(key=_id)
-        changes: Changes = defaultdict(list)
+        changed: dict[int, tuple[Occurrences, Occurrences]] = {}
         entries = length = 0
         for was, row in pairs:
             held = None if was is None else self._fields(was)
@@ -87,10 +94,53 @@ class TextKeeper(Keeper):
                 continue
             entries += (now.length > 0) - (then.length > 0)
             length += now.length - then.length
-            _compare(_id((was, row)), then, now, changes)
-        self._apply(changes)
-        if changes:
+            changed[_id((was, row))] = then, now
+        if changed:
+            self._take_up(changed)
             self.run(_COUNT, (self.number, entries, length))
+
+    def _take_up(self, changed: dict[int, tuple[Occurrences, Occurrences]]) -> None:
+        """Have the entries wait, or put them into the blocks with all that wait, if that is too many."""
+        many = len(changed) > text_waiting.MOST_ENTRIES
+        if many:
+            rows = self.run(text_waiting.READ, (self.number,))
+        elif len(changed) == 1:
+            rows = self.run(text_waiting.READ_ONE, (self.number, next(iter(changed))))
+        else:
+            rows = self.run(text_waiting.READ_SOME, (self.number, str(list(changed))))
+        known = self._decoded(rows)
+        waiting = {
+            id: Waiting(now, known[id].in_blocks if id in known else frozenset(then.terms))
+            for id, (then, now) in changed.items()
+        }
+        if many:
+            self._settle(known | waiting)
+            return
+        for id, each in waiting.items():
+            if each.now.terms or each.in_blocks:
+                self.run(text_waiting.PUT, (self.number, id, text_waiting.KIND, each.encode()))
+            else:
+                self.run(text_waiting.REMOVE, (self.number, id))
+        number, size = self.run(text_waiting.SIZE, (self.number,))[0]
+        if number > text_waiting.MOST_ENTRIES or size > text_waiting.MOST_BYTES:
+            self._settle(self._decoded(self.run(text_waiting.READ, (self.number,))))
+
+    def _decoded(self, rows: Sequence[Sequence[Any]]) -> dict[int, Waiting]:
+        try:
+            return text_waiting.decode(rows)
+        except ValueError as error:
+            raise damaged_index(self.namespace, self.name) from error
+
+    def _settle(self, waiting: dict[int, Waiting]) -> None:
+        """Put these, among which are all that wait, into the blocks."""
+        changes: Changes = defaultdict(list)
+        for id, (now, in_blocks) in sorted(waiting.items()):
+            for term in in_blocks - now.terms.keys():
+                changes[term].append((id, None))
+            for term, tf in now.terms.items():
+                changes[term].append((id, (tf, now.length)))
+        self.run(text_waiting.REMOVE_ALL, (self.number,))
+        self._apply(changes)
 
     def _fields(self, row: StoredRow) -> list[tuple[Any, float]]:
         """The values of the index's fields, with their weights. A damaged entry holds no text."""
@@ -117,15 +167,27 @@ class TextKeeper(Keeper):
                 rows = self.run(_FIND, (self.number, orjson.dumps(part).decode(), low, high))
             for term, *block in rows:
                 found.setdefault(term, []).append(Block(*block))
+            puts: list[tuple[Any, ...]] = []
             for term in part:
-                self._change_term(term, changes[term], found.get(term, []))
+                puts += [
+                    (self.number, term, *block) for block in self._changed(term, changes[term], found.get(term, []))
+                ]
+            self._put(puts)
+
+    def _put(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        rest = len(rows) % _ROWS_A_STATEMENT
+        for at in range(0, len(rows) - rest, _ROWS_A_STATEMENT):
+            self.run(_PUT_MANY, tuple(chain.from_iterable(rows[at : at + _ROWS_A_STATEMENT])))
+        for row in rows[len(rows) - rest :]:
+            self.run(_PUT_ONE, row)
 
     def _apply_sorted(self, changes: Changes) -> None:
         for each in changes.values():
             each.sort()
         self._apply(changes)
 
-    def _change_term(self, term: str, changes: list[Change], blocks: list[Block]) -> None:
+    def _changed(self, term: str, changes: list[Change], blocks: list[Block]) -> Iterator[Block]:
+        """The blocks of a term that are new or change; those that go are removed."""
         firsts = [block.first for block in blocks]
         at = 0
         while at < len(changes):
@@ -140,7 +202,7 @@ class TextKeeper(Keeper):
             if place < 0:
                 records = [(id, *posting) for id, posting in part if posting is not None]
                 if records:
-                    self._put(term, encode(base_of(records[0][0]), records))
+                    yield from encode(base_of(records[0][0]), records)
                 continue
             try:
                 left = change(blocks[place], part)
@@ -149,11 +211,7 @@ class TextKeeper(Keeper):
             if not left:
                 self.run(_REMOVE, (self.number, term, firsts[place]))
             else:
-                self._put(term, left if left[0] != blocks[place] else left[1:])
-
-    def _put(self, term: str, blocks: Iterable[Block]) -> None:
-        for block in blocks:
-            self.run(_PUT, (self.number, term, *block))
+                yield from left if left[0] != blocks[place] else left[1:]
 
     # -- as a whole ------------------------------------------------------------------------------------------------
 
@@ -167,7 +225,8 @@ class TextKeeper(Keeper):
                 now = occurrences(self._fields(row), self.index.language)
                 entries, length = entries + (now.length > 0), length + now.length
                 waiting += len(now.terms)
-                _compare(row.id, _NOTHING, now, changes)
+                for term, tf in now.terms.items():
+                    changes[term].append((row.id, (tf, now.length)))
             after = rows[-1][1]
             if waiting > _POSTINGS_A_RUN:
                 self._apply_sorted(changes)
@@ -195,8 +254,21 @@ class TextKeeper(Keeper):
                 number += len(now.terms)
                 total += sum([_digest(term, row.id, tf, now.length) for term, tf in now.terms.items()])
             after = rows[-1][1]
-        kept, kept_total, ordered = 0, 0, True
-        place: tuple[str, int] = ("", -1)
+        try:
+            waiting = text_waiting.decode(self.run(text_waiting.READ, (self.number,)))
+        except ValueError:
+            return [f"what waits to be put into {where} is damaged"]
+        kept = sum([len(each.now.terms) for each in waiting.values()])
+        kept_total = sum(
+            [
+                _digest(term, id, tf, each.now.length)
+                for id, each in waiting.items()
+                for term, tf in each.now.terms.items()
+            ]
+        )
+        outdated = {(term, id) for id, each in waiting.items() for term in each.in_blocks}
+        ordered = True
+        place: tuple[str, int] = ("", 2**63 - 1)  # after what waits
         last: Block | None = None
         while rows := self.run(_ALL, (self.number, *place)):
             for term, *columns in rows:
@@ -204,7 +276,8 @@ class TextKeeper(Keeper):
                 if disorder([block] if last is None or term != place[0] else [last, block]):
                     ordered = False
                     continue
-                records = postings(block)
+                records = [each for each in postings(block) if each[0] not in waiting]
+                outdated -= {(term, id) for id, _, _ in postings(block) if id in waiting}
                 kept += len(records)
                 kept_total += sum([_digest(term, id, tf, long) for id, tf, long in records])
                 place, last = (term, block.first), block
@@ -212,7 +285,7 @@ class TextKeeper(Keeper):
         found = []
         if not ordered:
             found.append(f"the postings of {where} are out of order")
-        if (kept, kept_total) != (number, total):
+        if (kept, kept_total) != (number, total) or outdated:
             found.append(f"{where} does not hold what the entries say")
         if self.run(STATISTICS, (self.number,)) != [(entries, length)]:
             found.append(f"the statistics of {where} are wrong")
@@ -228,22 +301,6 @@ def _id(pair: tuple[StoredRow | None, StoredRow | None]) -> int:
     row = pair[0] or pair[1]
     assert row is not None
     return row.id
-
-
-def _compare(id: int, then: Occurrences, now: Occurrences, changes: Changes) -> None:
-    """Note what leads from one to the other."""
-    length, before = now.length, then.terms
-    if before:
-        for term in before:
-            if term not in now.terms:
-                changes[term].append((id, None))
-        if length == then.length:
-            for term, tf in now.terms.items():
-                if before.get(term) != tf:
-                    changes[term].append((id, (tf, length)))
-            return
-    for term, tf in now.terms.items():
-        changes[term].append((id, (tf, length)))
 
 
 def _digest(term: str, id: int, tf: float, length: int) -> int:

@@ -16,11 +16,13 @@ from ...filters import Filter, FilterInput, Sort, match, parse_filter
 from ...indexes import TextIndex
 from ...names import DEFAULT_NAMESPACE, Namespace, check_namespace
 from ...text import K1, MOST_TERMS, B, idf, query_terms, rarest
+from . import text_waiting
 from .filter_sql import compile_query
 from .reading import Rows, SQLiteReads, now_ms, to_entries
 from .search_upkeep import INDEXES, number_of, read_declaration
 from .text_blocks import FIELDS, WIDTHS
 from .text_postings import STATISTICS, damaged_index
+from .text_waiting import WaitingPostings
 
 if TYPE_CHECKING:
     import numpy
@@ -112,34 +114,51 @@ def _score(run: Run, number: int, query: list[str], entries: int, length: int) -
     """The entries that hold a term of the query, in order of id, with their scores."""
     import numpy
 
+    waiting = WaitingPostings(text_waiting.decode(run(text_waiting.READ, (number,))), query)
     if len(query) > MOST_TERMS:
         holding: dict[str, int] = {}
         for term, kind, size in run(_SIZES, (number, orjson.dumps(query).decode())):
             holding[term] = holding.get(term, 0) + size // WIDTHS[kind]
-        query = rarest(holding)
+        query = rarest(waiting.corrected(holding))
     holding = {}
     by_kind: dict[int, list[tuple[str, int, bytes, int]]] = {}
     for term, first, kind, data in run(_POSTINGS, (number, orjson.dumps(query).decode())):
         size = len(data) // WIDTHS[kind]
         holding[term] = holding.get(term, 0) + size
         by_kind.setdefault(kind, []).append((term, first, data, size))
+    holding = waiting.corrected(holding)
     if not holding:
         return numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
     weights = {term: idf(entries, number) * (K1 + 1) for term, number in holding.items()}
     average = length / entries
     all_ids, all_parts = [], []
-    for kind, blocks in by_kind.items():
-        records = numpy.frombuffer(b"".join([data for _, _, data, _ in blocks]), dtype=FIELDS[kind])
-        sizes = [size for _, _, _, size in blocks]
-        tf = records["tf"].astype(numpy.float64)
-        part = records["length"] * (K1 * B / average)
+
+    def add(ids: Any, tf: Any, lengths: Any, factors: Any) -> None:
+        part = lengths * (K1 * B / average)
         part += K1 * (1 - B)
         part += tf
         numpy.divide(tf, part, out=part)
-        part *= numpy.repeat([weights[term] for term, _, _, _ in blocks], sizes)
-        all_ids.append(records["id"] + numpy.repeat([first for _, first, _, _ in blocks], sizes))
+        part *= factors
+        all_ids.append(ids)
         all_parts.append(part)
+
+    for kind, blocks in by_kind.items():
+        records = numpy.frombuffer(b"".join([data for _, _, data, _ in blocks]), dtype=FIELDS[kind])
+        sizes = [size for _, _, _, size in blocks]
+        ids = records["id"] + numpy.repeat([first for _, first, _, _ in blocks], sizes)
+        # A term without weight is held by entries that wait alone, none of which counts here.
+        factors = numpy.repeat([weights.get(term, 0.0) for term, _, _, _ in blocks], sizes)
+        if waiting.entries:
+            current = numpy.isin(ids, waiting.entries, invert=True)
+            ids, records, factors = ids[current], records[current], factors[current]
+        add(ids, records["tf"].astype(numpy.float64), records["length"], factors)
+    for term in query:
+        if held := waiting.postings.get(term):
+            columns = [numpy.array(column) for column in zip(*held, strict=True)]
+            add(columns[0], columns[1].astype(numpy.float32).astype(numpy.float64), columns[2], weights[term])
     ids = all_ids[0] if len(all_ids) == 1 else numpy.concatenate(all_ids)
+    if not len(ids):
+        return numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
     parts = all_parts[0] if len(all_parts) == 1 else numpy.concatenate(all_parts)
     low = int(ids.min())
     if int(ids.max()) - low < _DENSE * len(ids):

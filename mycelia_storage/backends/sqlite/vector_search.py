@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -13,6 +13,7 @@ from ...contract import Entry, SearchHits, check_limit, pick_index
 from ...filters import Filter, FilterInput, match, parse_filter, parse_sort
 from ...indexes import VectorIndex
 from ...names import DEFAULT_NAMESPACE, Namespace, check_namespace
+from ...nearest.likeness import is_any_near
 from ...nearest.search import search
 from ...nearest.source import Changed, FieldRow, Position, VectorSource
 from ...similarity import VectorInput, to_vector
@@ -23,6 +24,8 @@ from .search_upkeep import INDEXES, number_of, read_declaration
 from .vector_log import LAST
 
 if TYPE_CHECKING:
+    from ...nearest.index import NearestIndex
+    from ...similarity import Floats
     from .backend import SQLiteStorageBackend
 
 _CHANGED: Final = "SELECT seq, entry_id FROM storage_vector_log WHERE index_number = ? AND seq > ? ORDER BY seq"
@@ -159,15 +162,39 @@ class VectorReads(SQLiteReads):
         exact: bool | None = None,
         index: str | None = None,
     ) -> SearchHits:
-        name = check_namespace(namespace)
         condition = parse_filter(filter)
         check_limit(limit)
+        with self._opened(vector, check_namespace(namespace), index) as (source, nearest, query):
+            return search(source, nearest, query, limit, condition, exact)
+
+    def has_near(
+        self,
+        vector: VectorInput,
+        least: float,
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        filter: FilterInput | None = None,
+        index: str | None = None,
+    ) -> bool:
+        condition = parse_filter(filter)
+        with self._opened(vector, check_namespace(namespace), index) as (source, nearest, query):
+            told = is_any_near(source, nearest, query, least, condition)
+            if told is None:
+                hits = search(source, nearest, query, 1, condition, None)
+                told = bool(hits) and hits[0].score >= least
+            return told
+
+    @contextmanager
+    def _opened(
+        self, vector: VectorInput, namespace: str, index: str | None
+    ) -> Iterator[tuple[SQLiteVectors, NearestIndex, Floats]]:
+        """A vector index in the state of this view, what the process knows of it, and the query."""
         with self._one_state() as rows:
-            found = {label: (declared, sql_name) for label, declared, sql_name in rows(INDEXES, (name,))}
+            found = {label: (declared, sql_name) for label, declared, sql_name in rows(INDEXES, (namespace,))}
             declarations = {label: read_declaration(declared) for label, (declared, _) in found.items()}
-            label, declared = pick_index(declarations, VectorIndex, name, index)
+            label, declared = pick_index(declarations, VectorIndex, namespace, index)
             query = to_vector(vector, declared)
             number = number_of(found[label][1])
             storage = self._whole_storage()
-            source = SQLiteVectors(rows, name, number, self._shows_committed(), storage._committed_vectors)
-            return search(source, storage._nearest_index(number, declared), query, limit, condition, exact)
+            source = SQLiteVectors(rows, namespace, number, self._shows_committed(), storage._committed_vectors)
+            yield source, storage._nearest_index(number, declared), query

@@ -92,9 +92,12 @@ class Bound:
         wanted = list(dict.fromkeys(id for id in ids if id is not None))
         if not wanted:
             return
-        found = storage.get_many(wanted, namespace=place)
+        if len(wanted) == 1:
+            found = {wanted[0]: storage.get(wanted[0], namespace=place)}
+        else:
+            found = storage.get_many(wanted, namespace=place)
         for id in wanted:
-            if id not in found or not self._sees(found[id].get("agentId")):
+            if found.get(id) is None or not self._sees(found[id].get("agentId")):
                 raise UnknownRecord(place, id)
 
     # -- reading -------------------------------------------------------------------------------------------------------
@@ -102,14 +105,14 @@ class Bound:
     def _get(self, kind: type[RecordT], place: str, key: str, storage: StorageBackend | None = None) -> RecordT | None:
         """The record, unless strict mode hides it."""
         value = (storage or self._storage).get(key, namespace=place)
-        return None if value is None or not self._sees(value.get("agentId")) else kind.from_json(value)
+        return None if value is None or not self._sees(value.get("agentId")) else kind.from_stored(value)
 
     def _get_each(
         self, kind: type[RecordT], place: str, keys: Iterable[str], storage: StorageBackend | None = None
     ) -> list[RecordT]:
         """The records of those keys that exist, in that order, each once."""
         found = (storage or self._storage).get_many(dict.fromkeys(keys), namespace=place)
-        return [kind.from_json(value) for value in found.values() if self._sees(value.get("agentId"))]
+        return [kind.from_stored(value) for value in found.values() if self._sees(value.get("agentId"))]
 
     def _lookup(self, *parts: str | int, storage: StorageBackend | None = None) -> Iterator[tuple[Any, ...]]:
         """The keys of a lookup that begin with ``parts``, as the parts that follow, and the value as the last one."""

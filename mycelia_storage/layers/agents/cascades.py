@@ -177,7 +177,7 @@ class Cascades(Bound):
         prefix = key_prefix(room) if table is None else key_prefix(room, table)
         gone = 0
         for page in pages(list(tx.scan(namespace=self._places.memories, prefix=prefix))):
-            gone += self._drop_memories(tx, [Memory.from_json(entry.value) for entry in page])
+            gone += self._drop_memories(tx, [Memory.from_stored(entry.value) for entry in page])
         return gone
 
     # -- the other kinds -----------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class Memories(MemoryReads):
         if unique is not None and not isinstance(unique, bool):
             raise InvalidInput("unique is true, false or not given")
         return (
-            memory.with_(
+            memory.filled(  # nothing here that has not been checked
                 id=memory.id or new_uuid(),
                 agent_id=self._owner(memory.agent_id),
                 created_at=now() if memory.created_at is None else memory.created_at,
@@ -89,18 +89,24 @@ class Memories(MemoryReads):
         places = self._places
         self._require(tx, places.rooms, (memory.room_id for memory, _ in memories), "room")
         self._require(tx, places.entities, (memory.entity_id for memory, _ in memories), "entity")
-        taken = set(tx.get_many([join_key("memory", str(each.id)) for each, _ in memories], namespace=places.lookups))
+        taken = self._taken(tx, [join_key("memory", str(each.id)) for each, _ in memories])
         items: list[dict[str, Any]] = []
         for memory, packed in memories:
             lookup = join_key("memory", str(memory.id))
             if lookup in taken:
                 continue
             taken.add(lookup)
-            items += self._items(memory.with_(unique=memory.unique is not False))
+            items += self._items(memory.filled(unique=memory.unique is not False))
             if packed is not None:
                 items += self._vector_items(memory, packed)
         if items:
             tx.set_many(items)
+
+    def _taken(self, tx: StorageBackend, lookups: list[str]) -> set[str]:
+        place = self._places.lookups
+        if len(lookups) == 1:
+            return set(lookups) if tx.has(lookups[0], namespace=place) else set()
+        return set(tx.get_many(lookups, namespace=place))
 
     def _items(self, memory: Memory) -> list[dict[str, Any]]:
         key = memory_key(memory.room_id, str(memory.table), int(memory.created_at or 0), str(memory.id))
@@ -194,7 +200,7 @@ class Memories(MemoryReads):
             for room in dict.fromkeys(rooms):
                 entries = list(tx.scan(namespace=self._places.memories, prefix=key_prefix(room, table)))
                 for page in pages(entries):
-                    memories = [Memory.from_json(entry.value) for entry in page if self._sees(entry.value["agentId"])]
+                    memories = [Memory.from_stored(entry.value) for entry in page if self._sees(entry.value["agentId"])]
                     gone += self._drop_memories(tx, memories, fragments=True)
             return gone
 
@@ -227,7 +233,7 @@ class Memories(MemoryReads):
             entries = tx.scan(namespace=self._places.memories, prefix=key_prefix(room, table), reverse=True)
             own = (entry.value for entry in entries if entry.value["agentId"] == self._agent_id)
             surplus = [
-                Memory.from_json(value)
+                Memory.from_stored(value)
                 for number, value in enumerate(own)
                 if (kept is not None and number >= kept) or (oldest is not None and value["createdAt"] < oldest)
             ]

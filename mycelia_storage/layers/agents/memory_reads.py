@@ -194,7 +194,7 @@ class MemoryReads(Embeddings):
             reverse=reverse,
             limit=None if tests else wanted,
         )
-        memories = self._load(entries) if room is None else (Memory.from_json(entry.value) for entry in entries)
+        memories = self._load(entries) if room is None else (Memory.from_stored(entry.value) for entry in entries)
         return (memory for memory in memories if all(test(memory) for test in tests))
 
     def _load(self, lookups: Iterator[Entry]) -> Iterator[Memory]:

@@ -105,7 +105,7 @@ class Recall(Memories):
             keys[memory_key(str(room), table, at if isinstance(at, int) else 0, str(memory))] = hit
         held = self._storage.get_many(keys, namespace=self._places.memories)
         found = [
-            (min(1.0, max(-1.0, hit.score)), Memory.from_json(held[key]), hit.value)
+            (min(1.0, max(-1.0, hit.score)), Memory.from_stored(held[key]), hit.value)
             for key, hit in keys.items()
             if key in held
         ]
@@ -138,7 +138,7 @@ class Recall(Memories):
         within = beginnings[0] if len(beginnings) == 1 else Or(tuple(beginnings))
         own = where("agentId") == self._agent_id
         hits = self._storage.search_text(query, namespace=place, limit=limit, filter=within & own, index="text")
-        return [FoundMessage(Memory.from_json(hit.value), hit.score) for hit in hits]
+        return [FoundMessage(Memory.from_stored(hit.value), hit.score) for hit in hits]
 
     def get_cached_embeddings(
         self,
@@ -193,7 +193,7 @@ class Recall(Memories):
             key = memory_key(room, table, at, str(split_key(entry.key)[-1]))
             value = self._storage.get(key, namespace=self._places.memories)
             if value is not None:
-                yield Memory.from_json(value)
+                yield Memory.from_stored(value)
 
 
 def _threshold(threshold: float | None) -> float | None:

@@ -110,6 +110,11 @@ class Record:
         return cls(**given)
 
     @classmethod
+    def from_stored(cls, data: Any) -> Self:
+        """The record of what :meth:`to_json` gave and the storage kept, which was checked before."""
+        return cls.from_json(data)
+
+    @classmethod
     def of(cls, given: Any) -> Self:
         """``given`` if it is such a record, else :meth:`from_json` of it."""
         return given if isinstance(given, cls) else cls.from_json(given)
@@ -318,11 +323,35 @@ class Memory(Record):
     metadata: dict[str, Any] = field(default_factory=dict, metadata=OBJECT)
     table: str | None = field(default=None, metadata=OPTIONAL_TEXT)
 
+    @classmethod
+    def from_stored(cls, data: Any) -> Self:
+        # To check each again would be most of what it costs to read fifty.
+        if not isinstance(data, dict) or not _stored_names().keys() >= data.keys() or None in data.values():
+            return cls.from_json(data)
+        names = _stored_names()
+        given = {names[name]: value for name, value in data.items()}
+        if "content" not in given:
+            return cls.from_json(data)
+        memory = object.__new__(cls)
+        memory.__dict__.update(_BLANK, metadata={})
+        memory.__dict__.update(given)
+        return memory
+
     @property
     def text(self) -> str | None:
         """``content.text``, if it is a string."""
         text = self.content if isinstance(self.content, str) else self.content.get("text")
         return text if isinstance(text, str) else None
+
+
+#: What a memory has unless it is given.
+_BLANK: Final = {each.name: each.default for each in fields(Memory) if each.default is not MISSING}
+
+
+@lru_cache(maxsize=1)
+def _stored_names() -> dict[str, str]:
+    """The names of a stored memory, with the fields they stand for."""
+    return {Memory.JSON_NAMES.get(each.name) or camel_case(each.name): each.name for each in fields(Memory)}
 
 
 @dataclass(frozen=True, kw_only=True)

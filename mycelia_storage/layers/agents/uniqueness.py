@@ -30,14 +30,14 @@ class Probe:
     def mark(self, memory: Memory, packed: bytes | None) -> Memory:
         """The memory with its flag."""
         if packed is None:
-            return memory if memory.unique is not None else memory.with_(unique=True)
+            return memory if memory.unique is not None else memory.filled(unique=True)
         of = (memory.agent_id, memory.table, memory.room_id, memory.world_id, memory.entity_id)
         earlier = self._earlier.setdefault(of, [])
         unique = memory.unique
         if unique is None:
             unique = not (_is_near(packed, earlier) or self._is_stored(memory, packed))
         earlier.append(packed)
-        return memory.with_(unique=unique)
+        return memory.filled(unique=unique)
 
     def _is_stored(self, memory: Memory, packed: bytes) -> bool:
         store = self._store
@@ -47,10 +47,9 @@ class Probe:
             if value is not None:
                 condition &= where(f"$metadata.{name}") == value
         try:
-            hits = store._storage.search_vectors(packed, namespace=place, limit=1, filter=condition)
+            return store._storage.has_near(packed, SAME, namespace=place, filter=condition)
         except IndexNotFound:  # the agent was deleted meanwhile
             return False
-        return bool(hits) and hits[0].score >= SAME
 
 
 def _is_near(packed: bytes, others: list[bytes]) -> bool:
