@@ -372,6 +372,18 @@ def test_an_entry_that_takes_the_row_of_a_deleted_one_takes_none_of_its_words(st
     assert_as_defined(storage, "raven owl garden", 200)
 
 
+def test_what_waits_goes_into_blocks_in_the_background(tmp_path: Path) -> None:
+    with SQLiteStorageBackend({"dbPath": str(tmp_path / "s.db"), "sweep_interval": 0.02}) as storage:
+        storage.create_index("t", INDEX)
+        storage.create_index("t", FieldIndex("n"))
+        storage.set("a", {"text": "raven garden"}, namespace="t")
+        assert waiting(storage) == 1
+        assert_as_defined(storage, "raven")
+        eventually(lambda: waiting(storage) == 0 and len(rows(storage)) == 2)
+        assert storage.check().ok
+        assert_as_defined(storage, "raven")
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -30,6 +30,11 @@ CROSS JOIN storage_entries AS e ON e.namespace = ?1 AND e.key = wanted.value"""
 _ID: Final = "SELECT id, key, NULL, NULL FROM storage_entries WHERE namespace = ? AND key = ?"
 _ROW: Final = "SELECT id, key, value, metadata FROM storage_entries WHERE namespace = ? AND key = ?"
 
+#: The namespaces with a text index of which something waits (:mod:`.text_waiting`).
+WAITING: Final = """SELECT namespace FROM storage_indexes AS i CROSS JOIN storage_text_indexes AS t
+ON t.index_number = CAST(substr(i.sql_name, 12) AS INTEGER) WHERE EXISTS
+(SELECT 1 FROM storage_text_postings AS p WHERE p.index_number = t.index_number AND p.term = '')"""
+
 Run = Callable[..., list[tuple[Any, ...]]]
 
 
@@ -80,6 +85,10 @@ class Keeper(ABC):
     @abstractmethod
     def drop(self) -> None:
         """Remove what is kept."""
+
+    def settle(self) -> None:
+        """Do what writes have put off."""
+        return
 
     def problems(self) -> list[str]:
         """How what is kept differs from what the entries say, in sentences. ``run`` has to show one state."""
@@ -155,6 +164,11 @@ class SearchUpkeep:
         """What is wrong with any of the indexes."""
         names = [name for (name,) in self._run(_NAMESPACES, ())]
         return [problem for name in names for keeper in self.keepers(name) for problem in keeper.problems()]
+
+    def settle(self, namespace: str) -> None:
+        """Put what waits in the namespace where searches find it soonest."""
+        for keeper in self.keepers(namespace):
+            keeper.settle()
 
     def emptied(self, namespace: str) -> None:
         """All entries of the namespace are gone."""

@@ -123,7 +123,10 @@ class TextKeeper(Keeper):
                 self.run(text_waiting.REMOVE, (self.number, id))
         number, size = self.run(text_waiting.SIZE, (self.number,))[0]
         if number > text_waiting.MOST_ENTRIES or size > text_waiting.MOST_BYTES:
-            self._settle(self._decoded(self.run(text_waiting.READ, (self.number,))))
+            self.settle()
+
+    def settle(self) -> None:
+        self._settle(self._decoded(self.run(text_waiting.READ, (self.number,))))
 
     def _decoded(self, rows: Sequence[Sequence[Any]]) -> dict[int, Waiting]:
         try:

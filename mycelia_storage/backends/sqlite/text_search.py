@@ -6,6 +6,7 @@ or do not match the filter make room for the next best.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,8 @@ from .text_waiting import WaitingPostings
 if TYPE_CHECKING:
     import numpy
     import numpy.typing
+
+    from .backend import SQLiteStorageBackend
 
     Ids = numpy.typing.NDArray[numpy.int64]
     Scores = numpy.typing.NDArray[numpy.float32]
@@ -60,6 +63,10 @@ _MANY: Final = 1_000
 class TextReads(SQLiteReads):
     """Text search of a storage, a transaction or a snapshot."""
 
+    @abstractmethod
+    def _whole_storage(self) -> SQLiteStorageBackend:
+        """The storage itself."""
+
     def search_text(
         self,
         text: str,
@@ -71,6 +78,7 @@ class TextReads(SQLiteReads):
     ) -> SearchHits:
         name, condition, query = check_namespace(namespace), parse_filter(filter), check_text(text)
         check_limit(limit)
+        self._whole_storage()._upkeep.start()  # which puts into blocks what waits
         with self._one_state() as run:
             return _search(run, query, name, limit, condition, index)
 
@@ -129,6 +137,7 @@ def _score(run: Run, number: int, query: list[str], entries: int, length: int) -
     holding = waiting.corrected(holding)
     if not holding:
         return numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)
+    looked_up = frozenset(query)
     weights = {term: idf(entries, number) * (K1 + 1) for term, number in holding.items()}
     average = length / entries
     all_ids, all_parts = [], []
@@ -152,10 +161,11 @@ def _score(run: Run, number: int, query: list[str], entries: int, length: int) -
             current = numpy.isin(ids, waiting.entries, invert=True)
             ids, records, factors = ids[current], records[current], factors[current]
         add(ids, records["tf"].astype(numpy.float64), records["length"], factors)
-    for term in query:
-        if held := waiting.postings.get(term):
-            columns = [numpy.array(column) for column in zip(*held, strict=True)]
-            add(columns[0], columns[1].astype(numpy.float32).astype(numpy.float64), columns[2], weights[term])
+    counted = [posting for posting in waiting.postings if posting[0] in looked_up]
+    if counted:
+        terms, held, tfs, lengths = zip(*counted, strict=True)
+        tf = numpy.array(tfs, dtype=numpy.float32).astype(numpy.float64)  # as blocks keep it
+        add(numpy.array(held), tf, numpy.array(lengths), numpy.array([weights[term] for term in terms]))
     ids = all_ids[0] if len(all_ids) == 1 else numpy.concatenate(all_ids)
     if not len(ids):
         return numpy.empty(0, numpy.int64), numpy.empty(0, numpy.float32)

@@ -76,29 +76,26 @@ class WaitingPostings:
     """What of the entries that wait concerns a query."""
 
     def __init__(self, waiting: dict[int, Waiting], query: Iterable[str]) -> None:
-        #: The postings of each term.
-        self.postings: dict[str, list[tuple[int, float, int]]] = {}
+        wanted = frozenset(query)
+        #: The postings of the query's terms: term, entry, tf, length of the entry.
+        self.postings: list[tuple[str, int, float, int]] = []
         #: How many postings of each term in the blocks no longer count.
         self.outdated: dict[str, int] = {}
         #: The entries that those are of.
-        self.entries = [id for id, each in waiting.items() if each.in_blocks]
-        for term in query:
-            held = [
-                (id, tf, each.now.length)
-                for id, each in waiting.items()
-                if (tf := each.now.terms.get(term)) is not None
-            ]
-            if held:
-                self.postings[term] = held
-        for id in self.entries:
-            for term in waiting[id].in_blocks.intersection(query):
-                self.outdated[term] = self.outdated.get(term, 0) + 1
+        self.entries: list[int] = []
+        for id, ((terms, length), in_blocks) in waiting.items():
+            if not terms.keys().isdisjoint(wanted):
+                self.postings += [(term, id, terms[term], length) for term in terms.keys() & wanted]
+            if in_blocks:
+                self.entries.append(id)
+                for term in in_blocks & wanted:
+                    self.outdated[term] = self.outdated.get(term, 0) + 1
 
     def corrected(self, holding: dict[str, int]) -> dict[str, int]:
         """How many entries hold each term, from how many postings the blocks have of it."""
         found = {term: number - self.outdated.get(term, 0) for term, number in holding.items()}
-        for term, held in self.postings.items():
-            found[term] = found.get(term, 0) + len(held)
+        for term, _, _, _ in self.postings:
+            found[term] = found.get(term, 0) + 1
         if any(number < 0 for number in found.values()):
             raise ValueError("the blocks lack postings of entries that wait")
         return {term: number for term, number in found.items() if number}
