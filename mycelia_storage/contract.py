@@ -38,7 +38,7 @@ from .errors import (
 )
 from .field_paths import parse_path
 from .filters import Filter, FilterInput, Sort, SortInput, key_prefix_of, match, parse_filter, parse_sort
-from .following import Ways, follow_by_scanning, read_parts, with_parts
+from .following import Ways, follow_by_scanning, follow_keys_by_scanning, read_parts, with_parts
 from .indexes import Index, TextIndex, VectorIndex
 from .names import DEFAULT_NAMESPACE, KeyPart, Namespace, check_key, check_keys, check_namespace
 from .patterns import compile_pattern, literal_prefix
@@ -397,6 +397,22 @@ class StorageBackend(ABC):
         transaction. Raises InvalidInput, and InvalidKey for keys that lead to what is no part.
         """
         return follow_by_scanning(self, Ways.read(starts, namespaces, part, second, filter, hops, limit))
+
+    def follow_keys(
+        self,
+        starts: Iterable[KeyPart],
+        *,
+        namespaces: Iterable[Namespace],
+        part: int,
+        second: Iterable[KeyPart] | None = None,
+        filter: FilterInput | None = None,
+        limit: int | None = None,
+    ) -> dict[KeyPart, tuple[str, str]]:
+        """One hop of :meth:`follow`: each part that a key leads to, with the namespace and the key.
+
+        Of several keys it is the first one in the first of ``namespaces``. In order of the parts; ``limit`` at most.
+        """
+        return follow_keys_by_scanning(self, Ways.read(starts, namespaces, part, second, filter, 1, limit))
 
     def query(
         self,
