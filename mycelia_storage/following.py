@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from .arguments import check_page
 from .errors import InvalidInput
 from .filters import Filter, FilterInput, match, parse_filter
 from .names import KeyPart, Namespace, check_namespace, is_key, join_key, split_key
@@ -64,8 +65,6 @@ class Ways:
         limit: int | None,
     ) -> Ways:
         """The ways as a caller says them. Raises InvalidInput."""
-        from .contract import check_page
-
         if isinstance(starts, str) or isinstance(second, str) or isinstance(namespaces, str):
             raise InvalidInput("starts, namespaces and second are several: give a list, not a string")
         check_part_number(part)
