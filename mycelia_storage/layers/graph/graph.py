@@ -269,7 +269,7 @@ class Graph:
             found = relationships.load(tx, kept, relationship_id)
             if found is None:
                 raise RelationshipNotFound(kept.places.root, relationship_id)
-            return relationships.store(tx, kept, [replace(found, valid_to=at)])[0]
+            return relationships.store(tx, kept, [replace(found, valid_to=at)], to_deleted=True)[0]
 
         return self._write(end)
 
