@@ -26,10 +26,13 @@ def test_a_node_restored_and_deleted_in_one_call_keeps_its_vector_out_of_searche
     assert [hit.id for hit in graph.search_vectors([1, 2, 3])] == ["a"]
 
 
-def test_a_node_said_twice_in_one_call_is_labelled_as_said_last(graph: Graph) -> None:
+def test_a_node_said_twice_in_one_call_is_labelled_as_said_last(graph: Graph, storage: StorageBackend) -> None:
     graph.store_node(Node("a"))
     graph.store_vector("a", [1, 2, 3])
     graph.store_many([Node("a", tags=("x",), deleted=True), Node("a", tags=("y",), deleted=True)])
+    entry = storage.get_entry("a", namespace="graph/resting")
+    assert entry is not None
+    assert entry.metadata["tags"] == ["y"]
     graph.restore_node("a")
     assert graph.find_by_vector([1, 2, 3], tag="x") == []
     assert [hit.node.id for hit in graph.find_by_vector([1, 2, 3], tag="y")] == ["a"]
