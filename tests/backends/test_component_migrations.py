@@ -155,3 +155,9 @@ def test_components_do_not_move_the_librarys_own_version(database: Database) -> 
     with database.migrator(*GOOD) as migrator:
         migrator.up()
     assert database.storage.get_status().schema_version == before
+
+
+def test_no_component_passes_for_the_library(database: Database) -> None:
+    for name in ("core", "storage", "storage_entries", "schema_version"):
+        with pytest.raises(MigrationError, match="reserved"), database.storage.component_migrator(name, []):
+            raise AssertionError(name)
