@@ -99,6 +99,10 @@ def page(
     """
     check_id(node_id)
     side, after = _read_cursor(cursor)
+    if after is not None and not any(
+        outward == (side == "out") and after.startswith(prefix) for outward, _, prefix in steps.ranges(places, node_id)
+    ):
+        raise InvalidInput("a cursor goes on with the call that gave it: the same node, direction and types")
     found: list[tuple[Link, Side]] = []
     last = None
     for outward, namespace, prefix in steps.ranges(places, node_id):
