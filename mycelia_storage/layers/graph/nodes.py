@@ -37,6 +37,8 @@ def now_ms() -> int:
 
 def store(tx: StorageBackend, kept: Kept, nodes: Sequence[Node]) -> list[Node]:
     """Insert or replace nodes; as they are stored. Of an id given twice the last wins."""
+    if not nodes:
+        return []
     places, now = kept.places, now_ms()
     before = tx.get_many(sorted({node.id for node in nodes}), namespace=places.nodes)
     batch = Batch()

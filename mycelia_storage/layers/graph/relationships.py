@@ -27,6 +27,8 @@ def store(
     """
     from .nodes import now_ms
 
+    if not given:
+        return []
     places, now = kept.places, now_ms()
     # In order of key, as all reads of many: neighbouring rows lie on neighbouring pages.
     before = tx.get_many(sorted({one.id for one in given}), namespace=places.edges)
