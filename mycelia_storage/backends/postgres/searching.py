@@ -10,13 +10,15 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from ...contract import Namespace, SearchHits, check_limit, check_text, pick_index
-from ...filters import FilterInput, parse_filter, parse_sort, split_key_prefix
-from ...indexes import TextIndex, VectorIndex, index_from_json
+from ...field_paths import parse_path
+from ...filters import And, Comparison, FilterInput, parse_filter, parse_sort, split_key_prefix
+from ...indexes import FieldIndex, TextIndex, VectorIndex, index_from_json
 from ...names import DEFAULT_NAMESPACE, check_namespace
 from ...similarity import VectorInput, to_vector
 from ...text import query_terms
 from . import text_search, vector_search
-from .filter_sql import Compiled, compile_query
+from .filter_sql import RANGES, Compiled, compile_query
+from .place import fill
 from .reading import PostgresReads, Rows
 from .vector_search import Target
 
@@ -29,15 +31,16 @@ FROM {s}.storage_indexes AS i WHERE i.tenant = {t} AND i.namespace = %s ORDER BY
 _IN_RANGE: Final = """SELECT count(*) FROM (
   SELECT 1 FROM {s}.storage_entries WHERE {live} AND %where% LIMIT %s
 ) AS met"""
+_KEY: Final = parse_path("$key")
 #: A graph is of no use to a filter that lets less than one in so many through.
 _REACH: Final = 30
 
 
 class Searched(NamedTuple):
-    """What is known of an index: its number, whether there is a graph, its sums, and pgvector's schema."""
+    """What is known of an index: its number, whether PostgreSQL has one for it, its sums, and pgvector's schema."""
 
     index_id: int
-    graph: bool
+    built: bool
     entries: int
     length: int
     home: str | None
@@ -67,7 +70,30 @@ class PostgresSearches(PostgresReads):
         check_limit(limit)
         if not compiled.exact:
             return super().search_text(text, namespace=name, limit=limit, filter=filter, index=label)
-        return text_search.search(self._search_rows, found[label].index_id, query, limit, compiled, filter is not None)
+        known = found[label]
+        asked = text_search.Asked(
+            known.index_id,
+            known.entries,
+            query,
+            limit,
+            compiled,
+            filter is not None,
+            self._is_served(filter, declared, found),
+        )
+        return text_search.search(self._search_rows, asked)
+
+    def _is_served(self, filter: FilterInput | None, declared: dict[str, Any], found: dict[str, Searched]) -> bool:
+        """Whether an index finds what a filter lets through; under row level security it is the keys' alone."""
+        condition = parse_filter(filter)
+        paths = {_KEY}
+        if self._place.tenant is None:
+            paths |= {
+                parse_path(index.paths[0])
+                for label, index in declared.items()
+                if isinstance(index, FieldIndex) and found[label].built
+            }
+        parts = condition.parts if isinstance(condition, And) else (condition,)
+        return any(isinstance(part, Comparison) and part.operator in RANGES and part.path in paths for part in parts)
 
     def _is_short_range(self, filter: FilterInput | None, namespace: str, entries: int) -> bool:
         """Whether a filter on the beginning of keys lets so few through that a graph would not reach them."""
@@ -77,7 +103,7 @@ class PostgresSearches(PostgresReads):
             return False
         most = entries // _REACH
         compiled = self._compile(by_key, namespace)
-        sql = _IN_RANGE.replace("%where%", compiled.where_sql.replace("{", "{{").replace("}", "}}"))
+        sql = fill(_IN_RANGE, where=compiled.where_sql)
         counted: int = self._search_rows(sql, (*compiled.params, most))[0][0]
         return counted < most
 
@@ -104,7 +130,7 @@ class PostgresSearches(PostgresReads):
             known.index_id, chosen, known.home, known.entries, known.length > 0, compiled, filter is not None
         )
         small = known.entries <= self._exact_up_to
-        if not exact and known.graph and not small and not self._is_short_range(filter, name, known.entries):
+        if not exact and known.built and not small and not self._is_short_range(filter, name, known.entries):
             hits = vector_search.search_graph(self._search_tuned, target, query, limit)
             if hits is not None:
                 return hits
