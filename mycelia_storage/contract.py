@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
@@ -38,8 +38,9 @@ from .errors import (
 )
 from .field_paths import parse_path
 from .filters import Filter, FilterInput, Sort, SortInput, key_prefix_of, match, parse_filter, parse_sort
+from .following import Ways, follow_by_scanning, read_parts, with_parts
 from .indexes import Index, TextIndex, VectorIndex
-from .names import DEFAULT_NAMESPACE, Namespace, check_key, check_keys, check_namespace
+from .names import DEFAULT_NAMESPACE, KeyPart, Namespace, check_key, check_keys, check_namespace
 from .patterns import compile_pattern, literal_prefix
 from .similarity import VectorInput, best, scores, to_matrix, to_vector
 from .sql_views import SqlRows, SqlView
@@ -360,13 +361,42 @@ class StorageBackend(ABC):
         its moment; for one state throughout, scan a snapshot: ``transaction(read_only=True)``.
         """
 
-    def scan_prefixes(self, prefixes: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> Iterator[Entry]:
+    def scan_prefixes(
+        self,
+        prefixes: Iterable[str],
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        parts: Mapping[int, Collection[KeyPart]] | None = None,
+    ) -> Iterator[Entry]:
         """The entries under each of ``prefixes`` in turn, each in key order: many short scans for the price of few.
 
-        A prefix given twice, or one that begins another, gives its entries each time. Otherwise as :meth:`scan`.
+        ``parts={2: ["bob", "eve"]}``: only composite keys whose part 2, counted from 0, is one of these. A prefix
+        given twice, or one that begins another, gives its entries each time. Otherwise as :meth:`scan`.
         """
-        name, checked = check_namespace(namespace), check_keys(prefixes)
-        return (entry for prefix in checked for entry in self.scan(namespace=name, prefix=prefix))
+        name, checked, wanted = check_namespace(namespace), check_keys(prefixes), read_parts(parts)
+        entries = (entry for prefix in checked for entry in self.scan(namespace=name, prefix=prefix))
+        return with_parts(entries, wanted) if wanted else entries
+
+    def follow(
+        self,
+        starts: Iterable[KeyPart],
+        *,
+        namespaces: Iterable[Namespace],
+        part: int,
+        second: Iterable[KeyPart] | None = None,
+        filter: FilterInput | None = None,
+        hops: int = 1,
+        limit: int | None = None,
+    ) -> dict[KeyPart, int]:
+        """Where composite keys lead from ``starts``: each part reached, with the least number of hops to it.
+
+        A key leads from its first part to its part number ``part``, counted from 0, as ``join_key("ada", "knows",
+        "bob")`` leads from "ada" to "bob" with ``part=2``. Followed are the keys of all ``namespaces`` whose second
+        part is among ``second``, unless that is None, and whose entries match ``filter``. The starts are in the answer,
+        at 0 hops. Nearest first, then in order of the parts; ``limit`` at most. Reads in steps: of one state only in a
+        transaction. Raises InvalidInput, and InvalidKey for keys that lead to what is no part.
+        """
+        return follow_by_scanning(self, Ways.read(starts, namespaces, part, second, filter, hops, limit))
 
     def query(
         self,

@@ -74,6 +74,7 @@ _ROWS: Final[dict[str, Callable[[Any], int]]] = {
     "delete_namespace": int,
     "list_namespaces": len,
     "list_indexes": len,
+    "follow": len,
     "search_text": len,
     "search_vectors": len,
     "query_sql": lambda answer: len(answer.rows),
@@ -239,6 +240,7 @@ class _Observed:
     changes = _observed(StorageBackend.changes)
     watch = _observed_steps(StorageBackend.watch)
     scan_prefixes = _observed_steps(StorageBackend.scan_prefixes)
+    follow = _observed(StorageBackend.follow)
     component_migrator = _observed(StorageBackend.component_migrator)
     ping = _observed(StorageBackend.ping)
     get_status = _observed(StorageBackend.get_status)

@@ -39,6 +39,7 @@ _RETURN_ROWS: Final = frozenset(
         "list",
         "scan",
         "scan_prefixes",
+        "follow",
         "query",
         "list_namespaces",
         "list_indexes",

@@ -224,6 +224,9 @@ class PostgresStorageBackend(PostgresWrites):
             return self._read_anywhere(lambda link: link.rows(sql, parameters, None))
         return self._read(lambda link: link.rows(sql, parameters, None))
 
+    def _uncompiled_rows(self, sql: str, parameters: tuple[Any, ...]) -> Rows:
+        return self._tuned_rows({"jit": "off"}, sql, parameters)
+
     def _tuned_rows(self, settings: dict[str, str], sql: str, parameters: tuple[Any, ...]) -> Rows:
         if self._replicas is not None:
             return self._read_anywhere(lambda link: link.tuned_rows(settings, sql, parameters))

@@ -64,6 +64,7 @@ class Place:
     def begin(self, mode: str, wait: float | None, limit: float) -> str:
         """A script that begins a transaction: "alone", "read only", or an isolation level.
 
+        No statement is long enough to be worth compiling, whatever the server takes a recursion's cost for.
         ``wait`` is what is left of busy_timeout in seconds; ``limit`` the transaction's time limit: the server ends it
         if its client stops answering.
         """
@@ -71,12 +72,10 @@ class Place:
         idle = min(int(limit * 1000) + 5_000, 2**31 - 1)
         entering = f"; {self.enter}" if self.enter else ""
         gate = f"{quote_name(self.schema)}.storage_gate"
-        local = f"SET LOCAL lock_timeout = {milliseconds}; SET LOCAL idle_in_transaction_session_timeout = {idle}"
+        plain = f"SET LOCAL jit = off; SET LOCAL idle_in_transaction_session_timeout = {idle}"
+        local = f"SET LOCAL lock_timeout = {milliseconds}; {plain}"
         if mode == "read only":
-            return (
-                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-                f"SET LOCAL idle_in_transaction_session_timeout = {idle}{entering}; SELECT 1"
-            )
+            return f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {plain}{entering}; SELECT 1"
         if mode == "alone":
             return (
                 f"BEGIN ISOLATION LEVEL READ COMMITTED; {local}; LOCK TABLE {gate} IN SHARE MODE; "

@@ -7,7 +7,7 @@ and by the server's clock: every statement leaves expired entries out.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -16,8 +16,9 @@ import orjson
 from ...contract import ChangePage, Entry, EntryList, Keys, NamespaceInfo, StorageBackend, check_page
 from ...errors import KeyNotFound
 from ...filters import FilterInput, SortInput, match, parse_filter, parse_sort
+from ...following import Ways, follow_by_scanning, read_parts
 from ...indexes import Index, index_from_json
-from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_keys, check_namespace
+from ...names import DEFAULT_NAMESPACE, KeyPart, Namespace, check_key, check_keys, check_namespace
 from ...patterns import check_pattern, compile_pattern, is_prefix_pattern, literal_prefix, prefix_end, to_like
 from ...values import decode_metadata
 from . import change_log
@@ -72,6 +73,10 @@ class PostgresReads(StorageBackend):
     @abstractmethod
     def _query_rows(self, sql: str, parameters: tuple[Any, ...]) -> Rows:
         """All rows of a statement made for one query, its names filled in."""
+
+    @abstractmethod
+    def _uncompiled_rows(self, sql: str, parameters: tuple[Any, ...]) -> Rows:
+        """The same, of a statement whose cost the server overestimates so far that it would compile it."""
 
     @abstractmethod
     def _stream(self, sql: str, parameters: tuple[Any, ...]) -> Iterator[Row]:
@@ -187,10 +192,33 @@ class PostgresReads(StorageBackend):
             if limit is not None:
                 limit -= len(rows)
 
-    def scan_prefixes(self, prefixes: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> Iterator[Entry]:
+    def scan_prefixes(
+        self,
+        prefixes: Iterable[str],
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        parts: Mapping[int, Collection[KeyPart]] | None = None,
+    ) -> Iterator[Entry]:
         from .prefixes import scan_prefixes
 
-        return scan_prefixes(self._rows, check_namespace(namespace), check_keys(prefixes))
+        return scan_prefixes(self._rows, check_namespace(namespace), check_keys(prefixes), read_parts(parts))
+
+    def follow(
+        self,
+        starts: Iterable[KeyPart],
+        *,
+        namespaces: Iterable[Namespace],
+        part: int,
+        second: Iterable[KeyPart] | None = None,
+        filter: FilterInput | None = None,
+        hops: int = 1,
+        limit: int | None = None,
+    ) -> dict[KeyPart, int]:
+        from .following import follow_by_sql
+
+        ways = Ways.read(starts, namespaces, part, second, filter, hops, limit)
+        found = follow_by_sql(self, ways)
+        return follow_by_scanning(self, ways) if found is None else found
 
     def query(
         self,

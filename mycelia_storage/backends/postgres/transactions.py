@@ -252,6 +252,9 @@ class PostgresTransaction(PostgresWrites, Transaction):
             except psycopg.Error as error:
                 raise session.failed(error) from error
 
+    def _uncompiled_rows(self, sql: str, parameters: tuple[Any, ...]) -> Rows:
+        return self._run(sql, parameters, True)
+
     def _tuned_rows(self, settings: dict[str, str], sql: str, parameters: tuple[Any, ...]) -> Rows:
         session = self._session
         with session.mutex:

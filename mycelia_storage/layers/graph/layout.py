@@ -36,6 +36,9 @@ from ...contract import StorageBackend
 from ...errors import BatchError, InvalidInput
 from ...names import Namespace, check_key, check_namespace, join_key, key_prefix, split_key
 
+#: Which part of a key of ``out`` or ``in`` is the node that it leads to.
+FAR_PART: Final = 2
+
 MOST_ID_BYTES: Final = 256
 MOST_TYPE_BYTES: Final = 128
 MOST_TAG_BYTES: Final = 640
@@ -153,6 +156,7 @@ class Link(NamedTuple):
     weight: float
     valid_from: int | None
     valid_to: int | None
+    end_recorded_at: int | None = None
 
 
 def out_key(link: Link) -> str:
@@ -165,14 +169,14 @@ def in_key(link: Link) -> str:
     return join_key(link.to_node, link.relation_type, link.from_node, link.relationship_id)
 
 
-#: Weight, valid_from and valid_to where a row does not say.
-_DEFAULTS: Final[tuple[Any, ...]] = (1, None, None)
+#: Weight, valid_from, valid_to and end_recorded_at where a row does not say.
+_DEFAULTS: Final[tuple[Any, ...]] = (1, None, None, None)
 
 
 def link_value(link: Link) -> list[Any]:
-    """``[recorded_at, weight, valid_from, valid_to]`` without what it ends with by default: 1, null, null."""
-    value = [link.recorded_at, link.weight, link.valid_from, link.valid_to]
-    for default in (None, None, 1):
+    """``[recorded_at, weight, valid_from, valid_to, end_recorded_at]``, without the defaults that it ends with."""
+    value = [link.recorded_at, link.weight, link.valid_from, link.valid_to, link.end_recorded_at]
+    for default in (None, None, None, 1):
         if value[-1] != default:
             break
         value.pop()
@@ -186,8 +190,7 @@ def read_link(key: str, value: list[Any], outward: bool) -> Link:
     else:  # four strings without anything to decode, each after its letter
         near, relation_type, far, relationship_id = (part[1:] for part in key.split("\x01"))
     from_node, to_node = (near, far) if outward else (far, near)
-    recorded_at, weight, valid_from, valid_to = (*value, *_DEFAULTS[len(value) - 1 :])
-    return Link(from_node, to_node, relation_type, relationship_id, recorded_at, weight, valid_from, valid_to)
+    return Link(from_node, to_node, relation_type, relationship_id, *value, *_DEFAULTS[len(value) - 1 :])
 
 
 class Batch:

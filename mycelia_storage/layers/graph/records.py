@@ -62,7 +62,11 @@ class Relationship:
     """A directed edge. Any number may lead from one node to another; the id tells them apart, a random one by default.
 
     ``valid_from`` (inclusive) and ``valid_to`` (exclusive) say when it held in the world, None being without bound;
-    ``recorded_at`` when the graph came to know it. ``weight`` is its length for weighted paths, 0 or more.
+    ``recorded_at`` when the graph came to know it, and ``end_recorded_at`` when it came to know the end if that was
+    later: until then it had none. ``weight`` is its length for weighted paths, 0 or more.
+
+    What a replaced relationship said is not kept. One that is replaced without ``recorded_at`` counts as recorded when
+    it was replaced.
     """
 
     from_node: str
@@ -74,6 +78,7 @@ class Relationship:
     valid_from: int | None = None
     valid_to: int | None = None
     recorded_at: int | None = None
+    end_recorded_at: int | None = None
     created_at: int | None = None
     created_by: str = ""
 
@@ -92,6 +97,7 @@ class Relationship:
             valid_from=self.valid_from,
             valid_to=self.valid_to,
             recorded_at=self.recorded_at,
+            end_recorded_at=self.end_recorded_at,
             created_at=self.created_at,
         )
         if self.valid_from is not None and self.valid_to is not None and self.valid_to < self.valid_from:
@@ -109,6 +115,7 @@ class Relationship:
             self.weight,
             self.valid_from,
             self.valid_to,
+            self.end_recorded_at,
         )
 
 
@@ -160,6 +167,15 @@ class VectorHit(NamedTuple):
     metadata: dict[str, Any]
 
 
+class NodeVector(NamedTuple):
+    """A node's vector with its own metadata, as ``Graph.vectors`` gives and ``Graph.store_vectors`` takes them."""
+
+    node_id: str
+    vector: bytes
+    """Little-endian float32, as stored."""
+    metadata: dict[str, Any]
+
+
 class QueryResult(NamedTuple):
     """What a read-only SQL query answered; ``truncated``: there are rows beyond the limit."""
 
@@ -205,7 +221,7 @@ def node_from_json(id: str, record: Mapping[str, Any]) -> Node:
 
 def relationship_to_json(relationship: Relationship) -> dict[str, Any]:
     """The record that is stored under the relationship's id."""
-    return {
+    record = {
         "from_node": relationship.from_node,
         "to_node": relationship.to_node,
         "relation_type": relationship.relation_type,
@@ -217,6 +233,9 @@ def relationship_to_json(relationship: Relationship) -> dict[str, Any]:
         "created_at": relationship.created_at,
         "created_by": relationship.created_by,
     }
+    if relationship.end_recorded_at is not None:
+        record["end_recorded_at"] = relationship.end_recorded_at
+    return record
 
 
 def relationship_from_json(id: str, record: Mapping[str, Any]) -> Relationship:
