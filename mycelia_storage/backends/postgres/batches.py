@@ -67,14 +67,17 @@ _MICROS: Final = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
 _UPSERT: Final = f"""WITH clock AS MATERIALIZED (SELECT {_MICROS} AS us, {{now}} AS ms)
 {_INTO} greatest(clock.us, %s::bigint), clock.ms, clock.ms, clock.ms + b.ends FROM clock, %source%{_OVER}
 CASE WHEN e.expires_at <= excluded.updated_at THEN excluded.created_at ELSE e.created_at END"""
-# None is written unless all namespaces are as they were known.
+# None is written unless all namespaces are as they were known, and their vector indexes have room.
 _UPSERT_KNOWN: Final = _UPSERT.replace(
     "FROM clock, %source%",
     """FROM clock, %source% WHERE (
   SELECT count(*) FROM unnest(%s::text[], %s::bigint[]) AS known (namespace, uniques)
   JOIN {s}.storage_namespaces AS n ON n.tenant = {t} AND n.namespace = known.namespace COLLATE "C"
   WHERE n.uniques = known.uniques AND n.version_floor < %s::bigint AND NOT n.track_changes
-) = %s""",
+) = %s AND NOT EXISTS (
+  SELECT 1 FROM unnest(%s::bigint[], %s::bigint[]) AS filled (id, most)
+  WHERE (SELECT sum(u.entries) FROM {s}.storage_sums AS u WHERE u.index_id = filled.id) > filled.most
+)""",
 )
 _UPSERT_NEW: Final = f"{_UPSERT} WHERE e.expires_at <= excluded.updated_at RETURNING e.namespace, e.key"
 _RESTORE: Final = f"{_INTO} b.version, b.created, b.updated, b.ends FROM %source%{_OVER} excluded.created_at"
@@ -246,6 +249,7 @@ class Batch:
         if len(spaces) < len(names):
             return False
         kept: dict[str, KeptIndexes] = {}
+        rooms: list[tuple[int, int]] = []
         for name, space in spaces.items():
             if space.generation:
                 known = steps.remembered(name, space.generation)
@@ -256,12 +260,12 @@ class Batch:
             if known.vectors:
                 if not all(known.takes(_entry(row)) for (own, _), row in chunk.items() if own == name):
                     return False
-                if _may_fill(steps, known, chunk, name):
-                    return False
+                coming = sum(place[0] == name for place in chunk)
+                rooms += [(vector.index_id, vector.declared.max_vectors - coming) for vector in known.vectors]
         lowest = max(space.lowest for space in spaces.values())
         generations = [space.generation for space in spaces.values()]
         source = Source(steps, list(chunk.values()), _SET_COLUMNS)
-        if not source.run_known(lowest, list(spaces), generations):
+        if not source.run_known(lowest, list(spaces), generations, rooms):
             for name in names:
                 steps.spaces.pop(name, None)
             return False
@@ -327,10 +331,12 @@ class Source:
         text = statement.replace("%source%", self._text).replace("%order%", self._order)
         return self._steps.run(text, (*first, *self._parameters), None if self._parameters else False)
 
-    def run_known(self, lowest: int, names: list[str], generations: list[int]) -> bool:
-        """Write rows sent as arrays if these namespaces are of these generations; whether they were."""
+    def run_known(self, lowest: int, names: list[str], generations: list[int], rooms: list[tuple[int, int]]) -> bool:
+        """Write rows sent as arrays if these namespaces are of these generations, and vector indexes hold no more than
+        this; whether it was so."""
         text = _UPSERT_KNOWN.replace("%source%", self._text)
-        return self._steps.change(text, (lowest, *self._parameters, names, generations, lowest, len(names))) > 0
+        known = (names, generations, lowest, len(names), [id for id, _ in rooms], [most for _, most in rooms])
+        return self._steps.change(text, (lowest, *self._parameters, *known)) > 0
 
     def start(self, statement: str, number: int) -> None:
         """The same for a statement with a number as its one parameter; while it runs, the next rows can be made."""

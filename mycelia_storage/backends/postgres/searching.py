@@ -34,6 +34,8 @@ _IN_RANGE: Final = """SELECT count(*) FROM (
 _KEY: Final = parse_path("$key")
 #: A graph is of no use to a filter that lets less than one in so many through.
 _REACH: Final = 30
+#: Vectors up to which the lookups of an exact search cost less than what the server compiles a statement from.
+_COMPILED: Final = 10_000
 
 
 class Searched(NamedTuple):
@@ -134,7 +136,9 @@ class PostgresSearches(PostgresReads):
             hits = vector_search.search_graph(self._search_tuned, target, query, limit)
             if hits is not None:
                 return hits
-        return vector_search.search_exactly(self._search_rows, target, query, limit)
+        # A lookup for each match adds up to where the server would compile the statement.
+        rows = self._search_uncompiled if target.filtered and known.entries > _COMPILED else self._search_rows
+        return vector_search.search_exactly(rows, target, query, limit)
 
     @property
     @abstractmethod
@@ -151,6 +155,9 @@ class PostgresSearches(PostgresReads):
 
     def _search_rows(self, sql: str, parameters: tuple[Any, ...]) -> Rows:
         return self._query_rows(self._place.sql(sql), parameters)
+
+    def _search_uncompiled(self, sql: str, parameters: tuple[Any, ...]) -> Rows:
+        return self._uncompiled_rows(self._place.sql(sql), parameters)
 
     def _search_tuned(self, settings: dict[str, str], sql: str, parameters: tuple[Any, ...]) -> Rows:
         return self._tuned_rows(settings, self._place.sql(sql), parameters)
