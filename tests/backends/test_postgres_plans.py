@@ -153,6 +153,20 @@ def test_a_vector_search_looks_entries_up_by_their_key(
     assert_keys_are_looked_up(plans(loaded, search, monkeypatch))
 
 
+def test_a_vector_search_below_a_prefix_reads_no_entries_but_hits(
+    loaded: PostgresStorageBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = where("$key").starts_with("k001")
+    found = plans(
+        loaded, lambda: loaded.search_vectors(bytes_of(1), namespace=VECTORS, filter=below, exact=True), monkeypatch
+    )
+    vectors, entries = found
+    assert vectors["Index Name"] == "storage_vectors_pkey"
+    assert "index_id = " in vectors["Index Cond"]
+    assert "key >= " in vectors["Index Cond"]
+    assert "key = " in entries["Index Cond"]
+
+
 @pytest.mark.parametrize(
     "filter",
     [
@@ -238,6 +252,18 @@ def test_a_filter_of_an_index_is_asked_first(open_one: Open) -> None:
     assert looked_at(where("n") == 3) == 10
     assert looked_at(where("n") >= 1) == 200
     assert looked_at(where("text").ends_with("nothing")) == 0  # not one in 200 matched, so all were asked
+
+
+def test_statements_of_searches_are_not_remembered(open_one: Open) -> None:
+    storage = open_one()
+    for number in range(3):
+        storage.create_index(f"t{number}", TextIndex("text"))
+        storage.set("k", {"text": "raven"}, namespace=f"t{number}")
+    known = 0
+    for number in range(3):
+        assert storage.search_text("raven", namespace=f"t{number}", filter=where("text") == "raven")
+        known = known or len(storage._place._texts)
+    assert len(storage._place._texts) == known
 
 
 def test_a_filter_may_name_what_statements_are_filled_with(open_one: Open) -> None:

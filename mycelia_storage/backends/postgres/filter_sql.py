@@ -55,7 +55,8 @@ _SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 class Compiled(NamedTuple):
     """A query. ``exact``: no entry passes that does not match; ``sort_exact``: the order is the sort's; ``place_sql``:
-    namespace and tenant alone, for looking entries up by key."""
+    namespace and tenant alone, for looking entries up by key; ``keys_sql``: the filter, with the same parameters, where
+    it asks for nothing but keys in ranges."""
 
     where_sql: str
     params: tuple[Any, ...]
@@ -63,6 +64,7 @@ class Compiled(NamedTuple):
     exact: bool
     sort_exact: bool
     place_sql: str
+    keys_sql: str | None
 
 
 class Sql(NamedTuple):
@@ -78,10 +80,12 @@ FALSE: Final = Sql("false")
 
 def compile_query(filter: Filter | None, sort: Sort, namespace: str, tenant: str = "") -> Compiled:
     """WHERE and ORDER BY of a query in one namespace of one tenant."""
-    by_key = _names_keys(filter) or (not sort.keys and _asks_keys_alone(filter))
+    keys_alone = _asks_keys_alone(filter)
+    by_key = _names_keys(filter) or (not sort.keys and keys_alone)
     place = f"namespace = {quote(namespace)} AND tenant = {hidden(tenant)}"
     where = place if by_key else f"namespace = {quote(namespace)} AND tenant = {quote(tenant)}"
     params: tuple[Any, ...] = ()
+    keys = None
     exact = True
     if filter is not None:
         condition = _condition(filter)
@@ -89,8 +93,9 @@ def compile_query(filter: Filter | None, sort: Sort, namespace: str, tenant: str
             exact = False
         elif condition != TRUE:
             where, params = f"{where} AND {condition.text}", condition.params
+            keys = _finish(condition.text) if keys_alone else None
     order = _order(sort, filter)
-    return Compiled(_finish(where), params, _finish(order), exact, True, _finish(place))
+    return Compiled(_finish(where), params, _finish(order), exact, True, _finish(place), keys)
 
 
 def _names_keys(filter: Filter | None) -> bool:

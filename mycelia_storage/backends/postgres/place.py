@@ -48,6 +48,10 @@ class Place:
             self._texts[statement] = text
             return text
 
+    def once(self, statement: str) -> str:
+        """The same for a statement made for one query, which is not remembered."""
+        return statement.format_map(self._names)
+
     def plain(self, statement: str) -> bytes:
         """The statement as libpq has it, its parameters numbered."""
         parts = self.sql(statement).split("%s")

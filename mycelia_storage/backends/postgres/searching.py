@@ -154,10 +154,10 @@ class PostgresSearches(PostgresReads):
         return compile_query(parse_filter(filter), parse_sort(None), name, self._place.tenant or "")
 
     def _search_rows(self, sql: str, parameters: tuple[Any, ...]) -> Rows:
-        return self._query_rows(self._place.sql(sql), parameters)
+        return self._query_rows(self._place.once(sql), parameters)
 
     def _search_uncompiled(self, sql: str, parameters: tuple[Any, ...]) -> Rows:
-        return self._uncompiled_rows(self._place.sql(sql), parameters)
+        return self._uncompiled_rows(self._place.once(sql), parameters)
 
     def _search_tuned(self, settings: dict[str, str], sql: str, parameters: tuple[Any, ...]) -> Rows:
-        return self._tuned_rows(settings, self._place.sql(sql), parameters)
+        return self._tuned_rows(settings, self._place.once(sql), parameters)

@@ -49,7 +49,7 @@ _ENTRY: Final = """(
   ) AS entry WHERE {live} AND %where%"""
 _EXACT: Final = """
   SELECT v.key AS found_key, v.embedding OPERATOR(%home%.%operator%) %s::%home%.vector AS distance
-  FROM {s}.storage_vectors AS v@filter@ WHERE v.index_id = %id% AND v.state @states@ AND %live%
+  FROM {s}.storage_vectors AS v@filter@ WHERE v.index_id = %id%@keys@ AND v.state @states@ AND %live%
   ORDER BY 2 LIMIT %candidates%"""
 _MATCHING: Final = "SELECT key AS matching FROM {s}.storage_entries WHERE {live} AND %where%"
 _EXACT_MATCHING: Final = """
@@ -104,11 +104,16 @@ def search_exactly(rows: _RowsOf, target: Target, query: Floats, limit: int) -> 
     if abs(sent).max() > LARGEST:
         candidates = 2**31  # sums over it may overflow
     where = target.where.params
-    if target.filtered:
+    every = _EXACT.replace("@states@", "<> 2").replace("@filter@", "")
+    if target.where.keys_sql is not None:
+        # The index has the keys too, and times of expiry: no entry need be read for it.
+        begin = f"WITH found AS MATERIALIZED ({every.replace('@keys@', ' AND %keys%')}\n)"
+        parameters = (to_text(sent), *where, *where)
+    elif target.filtered:
         begin = f"WITH matching AS MATERIALIZED ({_MATCHING}\n), found AS MATERIALIZED ({_EXACT_MATCHING}\n)"
         parameters = (*where, to_text(sent), *where)
     else:
-        begin = f"WITH found AS MATERIALIZED ({_EXACT.replace('@states@', '<> 2').replace('@filter@', '')}\n)"
+        begin = f"WITH found AS MATERIALIZED ({every.replace('@keys@', '')}\n)"
         parameters = (to_text(sent), *where)
     template = begin + _READ.replace("@others@", _others(target))
     while candidates:
@@ -138,7 +143,7 @@ def search_graph(rows: _TunedRows, target: Target, query: Floats, limit: int) ->
         "enable_seqscan": "off",
         "enable_bitmapscan": "off",
     }
-    loose = _EXACT.replace("@states@", "= 0")
+    loose = _EXACT.replace("@states@", "= 0").replace("@keys@", "")
     read = _READ.replace("@others@", f"{_others(target)} UNION ALL SELECT * FROM loose")
     template = f"WITH found AS MATERIALIZED ({_NEAR}\n), loose AS MATERIALIZED ({loose}\n){read}"
     sql = _fill(template.replace("@filter@", _FILTER if target.filtered else ""), target, candidates)
@@ -179,6 +184,7 @@ def _fill(template: str, target: Target, candidates: int) -> str:
         template,
         where=target.where.where_sql,
         place=target.where.place_sql,
+        keys=target.where.keys_sql,
         live=LIVE.replace("expires_at", "v.expires_at"),
         home=quote_name(target.home).replace("%", "%%"),
         operator=operator(target.declared)[0],
