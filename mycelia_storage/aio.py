@@ -130,6 +130,7 @@ class _AsyncContract:
     get_namespace = _reads(StorageBackend.get_namespace)
     list_indexes = _reads(StorageBackend.list_indexes)
     follow = _reads(StorageBackend.follow)
+    follow_keys = _reads(StorageBackend.follow_keys)
     search_text = _reads(StorageBackend.search_text)
     search_vectors = _reads(StorageBackend.search_vectors)
     changes = _reads(StorageBackend.changes)

@@ -76,6 +76,7 @@ _ROWS: Final[dict[str, Callable[[Any], int]]] = {
     "list_namespaces": len,
     "list_indexes": len,
     "follow": len,
+    "follow_keys": len,
     "search_text": len,
     "search_vectors": len,
     "query_sql": lambda answer: len(answer.rows),
@@ -243,6 +244,7 @@ class _Observed:
     watch = _observed_steps(StorageBackend.watch)
     scan_prefixes = _observed_steps(StorageBackend.scan_prefixes)
     follow = _observed(StorageBackend.follow)
+    follow_keys = _observed(StorageBackend.follow_keys)
     component_migrator = _observed(StorageBackend.component_migrator)
     ping = _observed(StorageBackend.ping)
     get_status = _observed(StorageBackend.get_status)

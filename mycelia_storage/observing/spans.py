@@ -41,6 +41,7 @@ _RETURN_ROWS: Final = frozenset(
         "scan",
         "scan_prefixes",
         "follow",
+        "follow_keys",
         "query",
         "list_namespaces",
         "list_indexes",

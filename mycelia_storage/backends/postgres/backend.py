@@ -32,7 +32,7 @@ from ...errors import (
     TransactionExpired,
 )
 from ...fair_lock import FairLock
-from ...migrations import Migration, Migrator
+from ...migrations import Migration, Migrator, check_component
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...sql_views import SqlRows, SqlView, check_query
 from . import care, forks, journal, sql_queries, tenants
@@ -156,6 +156,7 @@ class PostgresStorageBackend(PostgresWrites):
     def component_migrator(self, component: str, migrations: Iterable[Migration]) -> Iterator[Migrator]:
         if self._closed:
             raise StorageClosed("the storage is closed")
+        check_component(component)
         link = self._address.connect()
         try:
             yield Migrator(journal.PostgresJournal(link, self.settings.schema), migrations, component)

@@ -41,7 +41,7 @@ from ...errors import (
 )
 from ...fair_lock import FairLock
 from ...indexes import VectorIndex
-from ...migrations import Migration, Migrator
+from ...migrations import Migration, Migrator, check_component
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...nearest.index import NearestIndex
 from ...nearest.settings import VectorSettings
@@ -599,6 +599,7 @@ class SQLiteStorageBackend(TextReads, VectorReads, SimpleWrites):
     def component_migrator(self, component: str, migrations: Iterable[Migration]) -> Iterator[Migrator]:
         if self._closed:
             raise StorageClosed("the storage is closed")
+        check_component(component)
         connection = open_connection(self.path, self.settings, query_only=self.settings.read_only)
         try:
             yield Migrator(journal.SQLiteJournal(connection), migrations, component)

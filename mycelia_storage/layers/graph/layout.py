@@ -183,12 +183,17 @@ def link_value(link: Link) -> list[Any]:
     return value
 
 
+def split_link_key(key: str) -> list[str]:
+    """The parts of a row's key: near node, type, far node, relationship."""
+    if "\x02" in key:
+        return [str(part) for part in split_key(key)]
+    # Four strings without anything to decode, each after its letter.
+    return [part[1:] for part in key.split("\x01")]
+
+
 def read_link(key: str, value: list[Any], outward: bool) -> Link:
     """The link of a row."""
-    if "\x02" in key:
-        near, relation_type, far, relationship_id = map(str, split_key(key))
-    else:  # four strings without anything to decode, each after its letter
-        near, relation_type, far, relationship_id = (part[1:] for part in key.split("\x01"))
+    near, relation_type, far, relationship_id = split_link_key(key)
     from_node, to_node = (near, far) if outward else (far, near)
     return Link(from_node, to_node, relation_type, relationship_id, *value, *_DEFAULTS[len(value) - 1 :])
 

@@ -13,7 +13,7 @@ from ...errors import InvalidInput
 from ...names import join_key, key_prefix, split_key
 from . import relationships
 from .errors import NodeHasRelationships
-from .layout import Batch, Places, check_id, check_type, last_part, tag_key, tag_prefix, type_key
+from .layout import Batch, Places, check_id, check_tag, check_type, last_part, tag_key, tag_prefix, type_key
 from .records import Node, node_from_json, node_to_json
 
 PAGE: Final = 500
@@ -41,8 +41,7 @@ def store(tx: StorageBackend, kept: Kept, nodes: Sequence[Node]) -> list[Node]:
     before = tx.get_many({node.id: None for node in nodes}, namespace=places.nodes)
     batch = Batch()
     stored: list[Node] = []
-    hidden: list[Node] = []
-    shown: list[Node] = []
+    first: dict[str, Node | None] = {}  # as each was before all of it
     for node in nodes:
         old = before.get(node.id)
         was = None if old is None else node_from_json(node.id, old)
@@ -50,15 +49,19 @@ def store(tx: StorageBackend, kept: Kept, nodes: Sequence[Node]) -> list[Node]:
         before[node.id] = node_to_json(node)
         batch.put(places.nodes, node.id, before[node.id])
         _list(batch, places, node, was)
-        if was is not None:
-            if was.deleted != node.deleted:
-                (hidden if node.deleted else shown).append(node)
-            elif (was.node_type, was.tags) != (node.node_type, node.tags):
-                _label_vector(tx, batch, places, node)
-        elif node.deleted:
-            # It had no relationships before, unless nobody checked.
-            hidden.append(node)
+        first.setdefault(node.id, was)
         stored.append(node)
+    hidden: list[Node] = []
+    shown: list[Node] = []
+    for node in {node.id: node for node in stored}.values():
+        was = first[node.id]
+        if was is None:
+            # It had no relationships before, unless nobody checked.
+            hidden += [node] if node.deleted else []
+        elif was.deleted != node.deleted:
+            (hidden if node.deleted else shown).append(node)
+        elif (was.node_type, was.tags) != (node.node_type, node.tags):
+            _label_vector(tx, batch, places, node)
     batch.apply(tx)
     for node in hidden:
         _rest(tx, node, places.vectors, places.resting)
@@ -196,6 +199,7 @@ def by_type(storage: StorageBackend, kept: Kept, node_type: str, limit: int | No
 
 def by_tag(storage: StorageBackend, kept: Kept, tag: str, limit: int | None, after: str | None) -> list[Node]:
     """The live nodes with a tag in order of id."""
+    check_tag(tag)
     start = None if after is None else tag_key(tag, after)
     return _listed(storage, kept, kept.places.tags, tag_prefix(tag), limit, start)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import inf
 from typing import Any, Literal, NamedTuple, Self
 
 from ...errors import InvalidInput, StorageCorrupt
@@ -90,7 +90,7 @@ class Relationship:
             object.__setattr__(self, "id", uuid.uuid4().hex)
         check_id(self.id, "a relationship")
         weight = self.weight
-        if not isinstance(weight, int | float) or isinstance(weight, bool) or not isfinite(weight) or weight < 0:
+        if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 <= weight < inf:
             raise InvalidInput(f"the weight of relationship {self.id!r} is a finite number of at least 0")
         _check_texts(created_by=self.created_by)
         _check_times(
