@@ -121,6 +121,7 @@ class _AsyncContract:
     get_entry = _reads(StorageBackend.get_entry)
     has = _reads(StorageBackend.has)
     get_many = _reads(StorageBackend.get_many)
+    get_across = _reads(StorageBackend.get_across)
     list = _reads(StorageBackend.list)
     query = _reads(StorageBackend.query)
     count = _reads(StorageBackend.count)

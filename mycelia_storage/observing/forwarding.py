@@ -63,6 +63,7 @@ _ROWS: Final[dict[str, Callable[[Any], int]]] = {
     "has": int,
     "delete": int,
     "get_many": len,
+    "get_across": lambda answer: sum(map(len, answer.values())),
     "set_many": lambda result: int(result.written),
     "delete_many": int,
     "restore": int,
@@ -216,6 +217,7 @@ class _Observed:
     has = _observed(StorageBackend.has)
     delete = _observed(StorageBackend.delete)
     get_many = _observed(StorageBackend.get_many)
+    get_across = _observed(StorageBackend.get_across)
     set_many = _observed(StorageBackend.set_many)
     delete_many = _observed(StorageBackend.delete_many)
     restore = _observed(StorageBackend.restore)

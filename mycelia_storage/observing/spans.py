@@ -36,6 +36,7 @@ _RETURN_ROWS: Final = frozenset(
     {
         "get_entry",
         "get_many",
+        "get_across",
         "list",
         "scan",
         "scan_prefixes",

@@ -37,6 +37,10 @@ HAS: Final = f"SELECT 1 {_ONE}"
 GET_ENTRY: Final = f"SELECT {COLUMNS} {_ONE}"
 GET_METADATA: Final = f"SELECT metadata {_ONE}"
 GET_MANY: Final = f"SELECT key, value, is_json {_AT} AND key = ANY (%s::text[]) AND {{live}}"
+GET_ACROSS: Final = """SELECT e.namespace, e.key, e.value, e.is_json
+FROM unnest(%s::text[], %s::text[]) AS b (space, name) CROSS JOIN LATERAL (
+SELECT namespace, key, value, is_json FROM {s}.storage_entries
+WHERE namespace = b.space COLLATE "C" AND tenant = {t} AND key = b.name COLLATE "C" AND {live} OFFSET 0) AS e"""
 LIST: Final = f"SELECT key {_AT} AND {{live}}"
 COUNT: Final = f"""SELECT (SELECT count(*) {_AT})
 - (SELECT count(*) {_AT} AND expires_at IS NOT NULL AND expires_at <= {{now}})"""
@@ -59,6 +63,9 @@ _LARGEST_PAGE: Final = 512
 _PAGE_BYTES: Final = 4_000_000
 _KEYS_A_STATEMENT: Final = 20_000
 _MOST: Final = 2**62
+
+# Inside the class ``list`` is its method.
+_list = list
 
 
 class PostgresReads(StorageBackend):
@@ -112,6 +119,22 @@ class PostgresReads(StorageBackend):
             for key, value, is_json in self._rows(GET_MANY, (name, part)):
                 found[key] = decode(value, is_json, name, key)
         return {key: found[key] for key in wanted if key in found}
+
+    def get_across(
+        self, wanted: Mapping[str, Iterable[str]] | Mapping[Namespace, Iterable[str]]
+    ) -> dict[str, dict[str, Any]]:
+        asked: dict[str, dict[str, None]] = {}
+        for namespace, keys in wanted.items():
+            asked.setdefault(check_namespace(namespace), {}).update(dict.fromkeys(check_keys(keys)))
+        places = [(name, key) for name, keys in asked.items() for key in keys]
+        if len(places) > _KEYS_A_STATEMENT:
+            return super().get_across(asked)
+        found: dict[tuple[str, str], Any] = {}
+        if places:
+            names, keys = map(_list, zip(*places, strict=True))
+            for name, key, value, is_json in self._rows(GET_ACROSS, (names, keys)):
+                found[name, key] = decode(value, is_json, name, key)
+        return {name: {key: found[name, key] for key in keys if (name, key) in found} for name, keys in asked.items()}
 
     def list(
         self,
