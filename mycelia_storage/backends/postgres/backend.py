@@ -46,9 +46,10 @@ from .pool import Link, Pool
 from .reading import GET, Rows
 from .replicas import CountedPool, Replicas, may_be_read_elsewhere
 from .rows import Row, about, decode
+from .sessions import Session
 from .settings import PostgresSettings
 from .sql_words import read_query
-from .transactions import PostgresTransaction, Session
+from .transactions import PostgresTransaction
 from .upkeep import PostgresUpkeep
 from .writing import SET, PostgresWrites
 

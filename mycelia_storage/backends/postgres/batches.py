@@ -21,6 +21,7 @@ from ...values import encode_value
 from . import keeping
 from .documents import document_text
 from .rows import about, decode, decode_extra, encode
+from .upserts import COLUMNS, FEW, FEWEST_COLUMNS, NOTHING, RESTORE, SET_COLUMNS, UPSERT, UPSERT_NEW, Source
 
 if TYPE_CHECKING:
     from .kept_indexes import KeptIndexes
@@ -28,71 +29,6 @@ if TYPE_CHECKING:
 
 PREPARE: Final = "SELECT name, tracked, generation, lowest FROM {s}.storage_prepare_batch({w}, %s::text[])"
 
-#: The columns of the stage, in the order of a row; ``version`` and the times are restore's.
-_COLUMNS: Final = {
-    "namespace": "text",
-    "key": "text",
-    "value": "bytea",
-    "is_json": "bool",
-    "document": "text",
-    "metadata": "text",
-    "metadata_document": "text",
-    "ends": "int8",
-    "version": "int8",
-    "created": "int8",
-    "updated": "int8",
-}
-_SET_COLUMNS: Final = 8
-_FEWEST_COLUMNS: Final = 4
-_NOTHING: Final = (None,) * (_SET_COLUMNS - _FEWEST_COLUMNS)
-
-# pg_temp is the session's, but the table lasts no longer than the transaction. Its rows lie in the order of the COPY.
-_MAKE_STAGE: Final = """CREATE TEMP TABLE IF NOT EXISTS mycelia_stage (
-namespace text COLLATE "C", key text COLLATE "C", value bytea, is_json boolean, document text, metadata text,
-metadata_document text, ends bigint, version bigint, created bigint, updated bigint) ON COMMIT DROP;
-TRUNCATE pg_temp.mycelia_stage"""
-
-_INTO: Final = """INSERT INTO {s}.storage_entries AS e (tenant, namespace, key, value, is_json, document, metadata,
-metadata_document, version, created_at, updated_at, expires_at)
-SELECT {t}, b.namespace, b.key, b.value, b.is_json,
-CASE WHEN b.is_json THEN coalesce(b.document, convert_from(b.value, 'UTF8'))::jsonb END,
-b.metadata, coalesce(b.metadata_document, b.metadata)::jsonb, """
-_OVER: Final = """
-ON CONFLICT (namespace, tenant, key) DO UPDATE SET value = excluded.value, is_json = excluded.is_json,
-document = excluded.document, metadata = excluded.metadata, metadata_document = excluded.metadata_document,
-version = greatest(e.version + 1, excluded.version), updated_at = excluded.updated_at,
-expires_at = excluded.expires_at, created_at = """
-_MICROS: Final = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
-# The time once, not for every row: it is a tenth of the statement.
-_UPSERT: Final = f"""WITH clock AS MATERIALIZED (SELECT {_MICROS} AS us, {{now}} AS ms)
-{_INTO} greatest(clock.us, %s::bigint), clock.ms, clock.ms, clock.ms + b.ends FROM clock, %source%{_OVER}
-CASE WHEN e.expires_at <= excluded.updated_at THEN excluded.created_at ELSE e.created_at END"""
-# None is written unless all namespaces are as they were known, and their vector indexes have room.
-_UPSERT_KNOWN: Final = _UPSERT.replace(
-    "FROM clock, %source%",
-    """FROM clock, %source% WHERE (
-  SELECT count(*) FROM unnest(%s::text[], %s::bigint[]) AS known (namespace, uniques)
-  JOIN {s}.storage_namespaces AS n ON n.tenant = {t} AND n.namespace = known.namespace COLLATE "C"
-  WHERE n.uniques = known.uniques AND n.version_floor < %s::bigint AND NOT n.track_changes
-) = %s AND NOT EXISTS (
-  SELECT 1 FROM unnest(%s::bigint[], %s::bigint[]) AS filled (id, most)
-  WHERE (SELECT sum(u.entries) FROM {s}.storage_sums AS u WHERE u.index_id = filled.id) > filled.most
-)""",
-)
-_UPSERT_NEW: Final = f"{_UPSERT} WHERE e.expires_at <= excluded.updated_at RETURNING e.namespace, e.key"
-_RESTORE: Final = f"{_INTO} b.version, b.created, b.updated, b.ends FROM %source%{_OVER} excluded.created_at"
-_LOG: Final = """WITH moved AS (UPDATE {s}.storage_state SET value = value + %s WHERE tenant = {t} AND name = 'seq'
-RETURNING value - %s AS last)
-INSERT INTO {s}.storage_changes (tenant, seq, namespace, key, operation, version, at)
-SELECT {t}, moved.last + row_number() OVER (ORDER BY b.%order%), e.namespace, e.key, 'set', e.version, {now}
-FROM moved, %source%
-JOIN {s}.storage_namespaces AS n ON n.tenant = {t} AND n.namespace = b.namespace COLLATE "C" AND n.track_changes
-JOIN {s}.storage_entries AS e ON e.tenant = {t} AND e.namespace = n.namespace AND e.key = b.key COLLATE "C"
-"""
-_WAKE: Final = "SELECT {s}.storage_wake({t})"
-
-#: Up to so many entries travel as arrays.
-_FEW: Final = 100
 #: Namespaces that are remembered.
 MOST_SPACES: Final = 10_000
 #: One chunk is made while the server takes the one before.
@@ -142,7 +78,7 @@ class Batch:
         """Write everything through ``steps``."""
         written = 0
         for chunk, count, is_all in self.chunks():
-            is_simple = is_all and self._overwrite and not self.errors and not steps.private and len(chunk) <= _FEW
+            is_simple = is_all and self._overwrite and not self.errors and not steps.private and len(chunk) <= FEW
             if is_simple and self._write_known(steps, chunk):
                 written += count
                 continue
@@ -223,19 +159,19 @@ class Batch:
         if not chunk:
             return refused
         rows = list(chunk.values())
-        width = _SET_COLUMNS if any(row[4:8] != _NOTHING for row in rows) else _FEWEST_COLUMNS
+        width = SET_COLUMNS if any(row[4:8] != NOTHING for row in rows) else FEWEST_COLUMNS
         source = Source(steps, rows, width)
         lowest = max(space.lowest for space in spaces.values())
         if self._overwrite:
             if tracked or kept:
-                source.run(_UPSERT, lowest)
+                source.run(UPSERT, lowest)
                 if tracked:
                     source.log(tracked)
                 keep_rows(steps, kept, chunk)
             else:
-                source.start(_UPSERT, lowest)
+                source.start(UPSERT, lowest)
             return refused
-        new = {(name, key) for name, key in source.run(_UPSERT_NEW, lowest)}
+        new = {(name, key) for name, key in source.run(UPSERT_NEW, lowest)}
         existing = [place for place in chunk if place not in new]
         self.errors.update({place: KeyExists(*place) for place in existing})
         keep_rows(steps, kept, {place: row for place, row in chunk.items() if place in new})
@@ -264,7 +200,7 @@ class Batch:
                 rooms += [(vector.index_id, vector.declared.max_vectors - coming) for vector in known.vectors]
         lowest = max(space.lowest for space in spaces.values())
         generations = [space.generation for space in spaces.values()]
-        source = Source(steps, list(chunk.values()), _SET_COLUMNS)
+        source = Source(steps, list(chunk.values()), SET_COLUMNS)
         if not source.run_known(lowest, list(spaces), generations, rooms):
             for name in names:
                 steps.spaces.pop(name, None)
@@ -301,54 +237,6 @@ class Batch:
                 self.errors[name, key] = error
                 refused += 1
         return refused
-
-
-class Source:
-    """Rows on their way into the database: staged by COPY, or sent along as arrays. ``width``: columns of a row."""
-
-    def __init__(self, steps: PostgresTransaction, rows: list[_Row], width: int) -> None:
-        self._steps = steps
-        names, types = list(_COLUMNS)[:width], list(_COLUMNS.values())[:width]
-        self._parameters: tuple[Any, ...] = ()
-        if len(rows) <= _FEW:
-            width = max(width, _SET_COLUMNS)
-            names, types = list(_COLUMNS)[:width], list(_COLUMNS.values())[:width]
-            arrays = ", ".join(f"%s::{kind}[]" for kind in types)
-            self._order = "ordinal"
-            self._text = f"unnest({arrays}) WITH ORDINALITY AS b ({', '.join(names)}, ordinal)"
-            found = list(map(list, zip(*rows, strict=True)))
-            self._parameters = (*found, *[[None] * len(rows)] * (len(names) - len(found)))
-        else:
-            self._order = "ctid"
-            self._text = "pg_temp.mycelia_stage AS b"
-            steps.script(_MAKE_STAGE)
-            if width < len(rows[0]):
-                rows = [row[:width] for row in rows]
-            steps.copy(f"COPY pg_temp.mycelia_stage ({', '.join(names)}) FROM STDIN (FORMAT BINARY)", types, rows)
-
-    def run(self, statement: str, *first: Any) -> list[_Row]:
-        """A statement with ``%source%`` in it, whose parameters follow ``first``."""
-        text = statement.replace("%source%", self._text).replace("%order%", self._order)
-        return self._steps.run(text, (*first, *self._parameters), None if self._parameters else False)
-
-    def run_known(self, lowest: int, names: list[str], generations: list[int], rooms: list[tuple[int, int]]) -> bool:
-        """Write rows sent as arrays if these namespaces are of these generations, and vector indexes hold no more than
-        this; whether it was so."""
-        text = _UPSERT_KNOWN.replace("%source%", self._text)
-        known = (names, generations, lowest, len(names), [id for id, _ in rooms], [most for _, most in rooms])
-        return self._steps.change(text, (lowest, *self._parameters, *known)) > 0
-
-    def start(self, statement: str, number: int) -> None:
-        """The same for a statement with a number as its one parameter; while it runs, the next rows can be made."""
-        if self._parameters:
-            self.run(statement, number)
-        else:
-            self._steps.start(statement.replace("%source%", self._text), number)
-
-    def log(self, tracked: int) -> None:
-        """Log the rows of tracked namespaces, so many, as set."""
-        self.run(_LOG, tracked, tracked)
-        self._steps.run(_WAKE, ())
 
 
 def prepare(steps: PostgresTransaction, names: Iterable[str]) -> dict[str, Space]:
@@ -408,8 +296,8 @@ def _restore_chunk(steps: PostgresTransaction, chunk: dict[tuple[str, str], Entr
     for (name, _), entry in chunk.items():
         if name in kept:
             kept[name].check(entry)
-    source = Source(steps, rows, len(_COLUMNS))
-    source.run(_RESTORE)
+    source = Source(steps, rows, len(COLUMNS))
+    source.run(RESTORE)
     tracked = sum(spaces[name].tracked for name, _ in chunk)
     if tracked:
         source.log(tracked)
