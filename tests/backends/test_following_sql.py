@@ -12,6 +12,7 @@ from mycelia_storage.backends.postgres import PostgresStorageBackend
 from mycelia_storage.backends.sqlite import SQLiteStorageBackend
 from mycelia_storage.contract import StorageBackend
 from mycelia_storage.filters import where
+from mycelia_storage.indexes import FieldIndex
 from mycelia_storage.names import join_key
 
 LINKS = [(join_key(str(n), "to", str(n * 3 % 1_000)), {"n": n}) for n in range(1_000)]
@@ -60,6 +61,7 @@ def test_postgres_follows_three_hops_in_one_statement(
     open_one: Callable[..., PostgresStorageBackend], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_one() as storage:
+        storage.create_index("n", FieldIndex("n"))
         storage.set_many(LINKS, namespace="n")
         calls = count_calls(monkeypatch, PostgresStorageBackend, "_uncompiled_rows")
         for _ in range(2):  # without statistics and with them

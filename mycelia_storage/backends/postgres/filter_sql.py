@@ -78,10 +78,15 @@ TRUE: Final = Sql("true")
 FALSE: Final = Sql("false")
 
 
-def compile_query(filter: Filter | None, sort: Sort, namespace: str, tenant: str = "") -> Compiled:
-    """WHERE and ORDER BY of a query in one namespace of one tenant."""
+def compile_query(
+    filter: Filter | None, sort: Sort, namespace: str, tenant: str = "", *, by_key: bool = False
+) -> Compiled:
+    """WHERE and ORDER BY of a query in one namespace of one tenant.
+
+    ``by_key``: the statement itself says which keys it wants, whatever the filter says.
+    """
     keys_alone = _asks_keys_alone(filter)
-    by_key = _names_keys(filter) or (not sort.keys and keys_alone)
+    by_key = by_key or _names_keys(filter) or (not sort.keys and keys_alone)
     place = f"namespace = {quote(namespace)} AND tenant = {hidden(tenant)}"
     where = place if by_key else f"namespace = {quote(namespace)} AND tenant = {quote(tenant)}"
     params: tuple[Any, ...] = ()
