@@ -148,7 +148,7 @@ HOSTILE = [
     "SELECT (ARRAY[1260])::regclass[] AS a",
     "SELECT '{1260}'::_regclass AS a",
     'SELECT 1260::"regclass" AS a',
-    "SELECT CAST(10 AS regrole) AS a",
+    "SELECT CAST(10 AS regrole)::text AS a",
     "SELECT 'a=r/a'::aclitem AS a",
     "SELECT pg_terminate_backend(1)",
     "SELECT pg_reload_conf()",
