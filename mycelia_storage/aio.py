@@ -29,7 +29,17 @@ An AsyncStorage works for one event loop at a time, and for the next one when th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, MutableSet, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableSet,
+    Sequence,
+)
 from functools import partial, wraps
 from itertools import islice
 from types import TracebackType
@@ -39,7 +49,7 @@ from weakref import WeakSet
 from .contract import Change, ChangePage, Entry, StorageBackend, Transaction
 from .errors import StorageClosed, TransactionError
 from .lanes import Lane
-from .names import DEFAULT_NAMESPACE, Namespace
+from .names import DEFAULT_NAMESPACE, KeyPart, Namespace
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -111,6 +121,7 @@ class _AsyncContract:
     get_entry = _reads(StorageBackend.get_entry)
     has = _reads(StorageBackend.has)
     get_many = _reads(StorageBackend.get_many)
+    get_across = _reads(StorageBackend.get_across)
     list = _reads(StorageBackend.list)
     query = _reads(StorageBackend.query)
     count = _reads(StorageBackend.count)
@@ -118,6 +129,8 @@ class _AsyncContract:
     list_namespaces = _reads(StorageBackend.list_namespaces)
     get_namespace = _reads(StorageBackend.get_namespace)
     list_indexes = _reads(StorageBackend.list_indexes)
+    follow = _reads(StorageBackend.follow)
+    follow_keys = _reads(StorageBackend.follow_keys)
     search_text = _reads(StorageBackend.search_text)
     search_vectors = _reads(StorageBackend.search_vectors)
     changes = _reads(StorageBackend.changes)
@@ -175,10 +188,14 @@ class _AsyncContract:
                 yield entry
 
     async def scan_prefixes(
-        self, prefixes: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE
+        self,
+        prefixes: Iterable[str],
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        parts: Mapping[int, Collection[KeyPart]] | None = None,
     ) -> AsyncIterator[Entry]:
         """The entries under each prefix in turn; arguments are checked at the first step."""
-        kwargs = {"namespace": namespace}
+        kwargs = {"namespace": namespace, "parts": parts}
         entries: Iterator[Entry] = await self._lane("reads").submit(self._target.scan_prefixes, (prefixes,), kwargs)
         while page := await self._lane("reads").submit(_page, (entries,)):
             for entry in page:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 CORE: Final = "core"
 
-State = Literal["applied", "pending", "edited", "unknown"]
+State = Literal["applied", "pending", "edited", "unknown", "recorded"]
 
 #: Components that no plug-in can be.
 _OWN: Final = frozenset({CORE, "storage", "schema_version", "sqlite", "pg_catalog", "information_schema", "public"})
@@ -105,7 +105,11 @@ class JournalRow(NamedTuple):
 
 
 class MigrationStatus(NamedTuple):
-    """Where one migration stands. ``unknown``: in the journal, but in no file here."""
+    """Where one migration stands.
+
+    ``unknown``: in the journal, but in no file here. ``recorded``: in the journal, of a component whose files were not
+    looked at, so that it may have been edited since, and others be pending.
+    """
 
     component: str
     version: int
@@ -125,6 +129,9 @@ class MigrationTarget(Protocol):
 
     def read_journal(self, component: str) -> list[JournalRow]:
         """The component's rows by version. Never writes; a database without a journal has none."""
+
+    def components(self) -> list[str]:
+        """The components that have rows in the journal, in order. Never writes."""
 
     def ensure_journal(self) -> None:
         """Create or convert the journal table, inside :meth:`transaction`; no write where nothing is to do."""
@@ -174,6 +181,15 @@ class Migrator:
         for row in applied.values():
             report.append(MigrationStatus(self.component, row.version, row.name, row.applied_at, "unknown"))
         return sorted(report, key=lambda line: line.version)
+
+    def status_of_others(self) -> list[MigrationStatus]:
+        """What the journal has of all other components, by component and version, ``recorded``. Writes nothing."""
+        return [
+            MigrationStatus(component, row.version, row.name, row.applied_at, "recorded")
+            for component in self.target.components()
+            if component != self.component
+            for row in self.target.read_journal(component)
+        ]
 
     def up(self, to: int | None = None, *, dry_run: bool = False, allow_destructive: bool = False) -> list[int]:
         """Apply what is pending, through version ``to`` (default: everything), each in a transaction of its own.

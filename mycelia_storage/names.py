@@ -37,6 +37,9 @@ DEFAULT_NAMESPACE: Final = "default"
 
 Namespace = str | tuple[str, ...]
 
+#: A part of a composite key.
+KeyPart = str | int
+
 # A character takes at most four UTF-8 bytes, so a key this short needs no measuring.
 SAFE_KEY_CHARS: Final = MAX_KEY_BYTES // 4
 
@@ -54,6 +57,13 @@ def check_key(key: object) -> str:
     if problem:
         raise InvalidKey(f"key {key[:40]!r} {problem}")
     return str(key)
+
+
+def is_key(text: str) -> bool:
+    """Whether ``text`` could be a key."""
+    return (0 < len(text) <= SAFE_KEY_CHARS and text.isascii() and "\0" not in text) or not _problem(
+        text, MAX_KEY_BYTES
+    )
 
 
 def check_keys(keys: Iterable[object]) -> list[str]:
@@ -98,7 +108,7 @@ def is_below(namespace: str, prefix: str) -> bool:
     return namespace == prefix or namespace.startswith(prefix + "/")
 
 
-def join_key(*parts: str | int) -> str:
+def join_key(*parts: KeyPart) -> str:
     """A composite key from strings and 64-bit integers; see the module's table. Raises :exc:`InvalidKey`.
 
     >>> join_key("room", 7) < join_key("room", 12) < join_key("rooms", 1)
@@ -109,12 +119,12 @@ def join_key(*parts: str | int) -> str:
     return check_key("\x01".join(map(_encode_part, parts)))
 
 
-def key_prefix(*parts: str | int) -> str:
+def key_prefix(*parts: KeyPart) -> str:
     """The prefix that every composite key starting with ``parts`` shares, for ``scan(prefix=...)``."""
     return join_key(*parts) + "\x01"
 
 
-def split_key(key: str) -> tuple[str | int, ...]:
+def split_key(key: str) -> tuple[KeyPart, ...]:
     """The parts of a composite key. Raises :exc:`InvalidKey` for a key that :func:`join_key` did not make.
 
     >>> split_key(join_key("room", -3, "a"))
@@ -152,9 +162,9 @@ def _encode_part(part: object) -> str:
     raise InvalidKey("the parts of a composite key are strings and 64-bit integers")
 
 
-def _decode_part(part: str) -> str | int:
+def _decode_part(part: str) -> KeyPart:
     kind, body = part[:1], part[1:]
-    decoded: str | int | None = None
+    decoded: KeyPart | None = None
     if kind == "s":
         decoded = body.replace("\x02\x02", "\x01").replace("\x02\x03", "\x02")
     elif kind == "i" and len(body) == 16:

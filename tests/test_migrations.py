@@ -47,6 +47,9 @@ class ListTarget:
     def read_journal(self, component: str) -> list[JournalRow]:
         return [row for _, row in sorted(self.journal.get(component, {}).items())]
 
+    def components(self) -> list[str]:
+        return sorted(name for name, rows in self.journal.items() if rows)
+
     def ensure_journal(self) -> None:
         assert self.in_transaction
 
@@ -139,6 +142,25 @@ def test_status_tells_applied_pending_edited_and_unknown(target: ListTarget) -> 
     assert all(line.applied_at is not None and line.applied_at > 1_600_000_000_000 for line in report)
     pending = Migrator(ListTarget(), steps("a")).status()
     assert [(line.state, line.applied_at) for line in pending] == [("pending", None)]
+
+
+def test_other_components_are_told_as_the_journal_has_them(target: ListTarget) -> None:
+    notes = Migrator(target, steps("a", "b", component="notes"), "notes")
+    notes.up()
+    Migrator(target, steps("z", component="attic"), "attic").up()
+    core = Migrator(target, steps("one", "two"))
+    core.up(1)
+    told = [(line.component, line.version, line.name, line.state) for line in core.status_of_others()]
+    assert told == [
+        ("attic", 1, "step1", "recorded"),
+        ("notes", 1, "step1", "recorded"),
+        ("notes", 2, "step2", "recorded"),
+    ]
+    assert core.status_of_others()[1].applied_at == notes.status()[0].applied_at
+    assert {line.component for line in core.status()} == {"core"}
+    assert {line.component for line in notes.status_of_others()} == {"attic", "core"}
+    notes.down(0, allow_destructive=True)
+    assert {line.component for line in core.status_of_others()} == {"attic"}
 
 
 def test_the_journal_row_keeps_name_checksum_and_snapshot(target: ListTarget) -> None:

@@ -13,8 +13,9 @@ from ..contract import StorageBackend
 from ..errors import InvalidInput, StorageError
 from ..indexes import VectorIndex
 from ..layers.graph import Graph, StorageConfig, Subgraph, VectorConfig
-from ..layers.graph.carrying import Carried, export, load
-from .opening import db_option, json_option, open_to_read, open_to_write
+from ..layers.graph.carrying import Carried, export, format_of, load
+from ..layers.graph.lines import declared_vectors
+from .opening import LONG_TRANSACTION, db_option, json_option, open_to_read, open_to_write
 from .output import note, print_json, print_table, wants_json
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -46,12 +47,23 @@ def part_options(command: _Command) -> _Command:
 @click.argument("graph")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--format", type=_FORMATS, help="What FILE holds, if its name does not tell.")
-@click.option("--dimensions", type=int, default=384, show_default=True, help="Of vectors, in a new graph.")
+@click.option(
+    "--dimensions", type=int, help="Of vectors, in a new graph; those of the vectors in FILE unless given, or 384."
+)
 @db_option
-def graph_import(graph: str, file: Path, format: str | None, dimensions: int, db: str) -> None:
-    """Read nodes and relationships from FILE, replacing those of the same ids."""
+def graph_import(graph: str, file: Path, format: str | None, dimensions: int | None, db: str) -> None:
+    """Read nodes, relationships and vectors from FILE, replacing those of the same ids.
+
+    Only the format jsonl has vectors. After an error what stands before the line that it names may be stored; reading
+    again is safe.
+    """
+    new = VectorConfig()
+    if dimensions is not None:
+        new = VectorConfig(dimensions=dimensions)
+    elif format_of(file, format) == "jsonl" and file.is_file():  # a pipe can be read but once
+        new = declared_vectors(file) or new
     with open_to_write(db) as storage:
-        opened = _graph(storage, graph, dimensions)
+        opened = _graph(storage, graph, new)
         opened.initialize()
         _tell("Read", load(opened, file, format))
 
@@ -62,12 +74,21 @@ def graph_import(graph: str, file: Path, format: str | None, dimensions: int, db
 @click.option("--format", type=_FORMATS, help="What to write, if FILE does not tell; - is the output.")
 @db_option
 def graph_export(graph: str, file: Path, format: str | None, db: str) -> None:
-    """Write the graph to FILE, which must not exist. Vectors stay behind."""
-    with open_to_read(db) as storage:
-        opened = _existing(storage, graph)
-        to_output = str(file) == "-"
-        target = sys.stdout.buffer if to_output else file
-        _tell("Wrote", export(opened, target, format or ("jsonl" if to_output else None)))
+    """Write the graph as it is at one moment to FILE, which must not exist.
+
+    The format jsonl carries everything; the others leave out vectors and what is soft-deleted.
+    """
+    to_output = str(file) == "-"
+    with (
+        open_to_read(db, transaction_timeout=LONG_TRANSACTION) as storage,
+        storage.transaction(read_only=True) as snapshot,
+    ):
+        opened = _existing(snapshot, graph)
+        carried = export(opened, sys.stdout.buffer if to_output else file, format or ("jsonl" if to_output else None))
+        held = opened.get_stats().vectors
+    _tell("Wrote", carried)
+    if held > carried.vectors:
+        note(f"{held} vectors stayed behind: only jsonl carries them.")
 
 
 @graph_command.command("picture")
@@ -150,10 +171,10 @@ def graph_stats(graph: str, db: str, as_json: bool) -> None:
         print_table(["", ""], list(stats._asdict().items()))
 
 
-def _graph(storage: StorageBackend, name: str, dimensions: int = 384) -> Graph:
-    """The graph of that name, with the vectors that it was declared with."""
+def _graph(storage: StorageBackend, name: str, new: VectorConfig | None = None) -> Graph:
+    """The graph of that name, with the vectors that it was declared with, or will be if it is new."""
     declared = storage.list_indexes(f"{name}/vectors").get("nearest")
-    config = VectorConfig(dimensions=dimensions)
+    config = new or VectorConfig()
     if isinstance(declared, VectorIndex):
         config = VectorConfig(
             declared.dimensions,
@@ -185,4 +206,4 @@ def _part(db: str, graph: str, node: str, hops: int, types: tuple[str, ...], mos
 
 
 def _tell(verb: str, carried: Carried) -> None:
-    note(f"{verb} {carried.nodes} nodes and {carried.relationships} relationships.")
+    note(f"{verb} {carried.nodes} nodes, {carried.relationships} relationships and {carried.vectors} vectors.")

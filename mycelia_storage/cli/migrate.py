@@ -11,7 +11,7 @@ import click
 
 from ..config import read_config
 from ..errors import InvalidConfig
-from ..migrations import Migrator, check_component, derive_schema_name, load_migrations
+from ..migrations import MigrationStatus, Migrator, check_component, derive_schema_name, load_migrations
 from .opening import db_option, file_of, json_option, require_file
 from .output import note, print_json, print_table, time_text, wants_json
 
@@ -63,18 +63,28 @@ def migrate_command() -> None:
 @json_option
 @component_options
 def migrate_status(db: str, as_json: bool, component: str | None, folder: Path | None) -> None:
-    """List the migrations and which of them are applied. Changes nothing."""
-    with _migrator(db, component_of(component, folder), read_only=True) as migrator:
+    """List the migrations and which of them are applied. Changes nothing.
+
+    Without --component the library's own come first, then what the database's journal has of other components. Those
+    are "recorded": whether their files were edited, or have newer ones, only --component and --migrations can tell.
+    """
+    chosen = component_of(component, folder)
+    with _migrator(db, chosen, read_only=True) as migrator:
         lines = migrator.status()
+        if chosen is None:
+            lines += migrator.status_of_others()
     if wants_json(as_json):
         for line in lines:
             print_json(line._asdict())
         return
-    rows = [
-        (line.version, line.name or "", line.state, "" if line.applied_at is None else time_text(line.applied_at))
-        for line in lines
-    ]
-    print_table(["version", "name", "state", "applied"], rows)
+    print_table(["component", "version", "name", "state", "applied"], [_row(line) for line in lines])
+    if any(line.state == "recorded" for line in lines):
+        note("recorded: what the journal says; --component and --migrations compare it with the component's files.")
+
+
+def _row(line: MigrationStatus) -> tuple[str, int, str, str, str]:
+    at = "" if line.applied_at is None else time_text(line.applied_at)
+    return line.component, line.version, line.name or "", line.state, at
 
 
 @migrate_command.command("up")

@@ -17,6 +17,7 @@ _SUBJECTS = (
     "expiry",
     "batches",
     "ranges",
+    "following",
     "filters",
     "metadata",
     "namespaces",
@@ -38,6 +39,7 @@ from .entries import EntryContract  # noqa: E402
 from .expiry import ExpiryContract  # noqa: E402
 from .filters import FilterContract  # noqa: E402
 from .fixtures import OpenStorage  # noqa: E402
+from .following import FollowingContract  # noqa: E402
 from .indexes import IndexContract  # noqa: E402
 from .metadata import MetadataContract  # noqa: E402
 from .namespaces import NamespaceContract  # noqa: E402
@@ -54,6 +56,7 @@ class StorageContract(
     ExpiryContract,
     BatchContract,
     RangeContract,
+    FollowingContract,
     FilterContract,
     MetadataContract,
     NamespaceContract,

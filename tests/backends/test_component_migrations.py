@@ -157,6 +157,24 @@ def test_components_do_not_move_the_librarys_own_version(database: Database) -> 
     assert database.storage.get_status().schema_version == before
 
 
+def test_the_journal_tells_of_every_component_in_it(database: Database) -> None:
+    other = [Migration("zoo", 1, "cages", "CREATE TABLE zoo_cages (id INTEGER)", "DROP TABLE zoo_cages")]
+    with database.migrator(*GOOD) as migrator:
+        migrator.up(2)
+    with database.storage.component_migrator("zoo", other) as migrator:
+        migrator.up()
+        told = migrator.status_of_others()
+        assert migrator.target.components() == ["core", NAME, "zoo"]
+    own = database.storage.get_status().schema_version
+    assert [(line.component, line.version, line.state) for line in told] == [
+        *(("core", version, "recorded") for version in range(1, own + 1)),
+        (NAME, 1, "recorded"),
+        (NAME, 2, "recorded"),
+    ]
+    assert [line.name for line in told[-2:]] == ["notes", "shelves"]
+    assert all(line.applied_at is not None for line in told)
+
+
 def test_no_component_passes_for_the_library(database: Database) -> None:
     for name in ("core", "storage", "storage_entries", "schema_version"):
         with pytest.raises(MigrationError, match="reserved"), database.storage.component_migrator(name, []):

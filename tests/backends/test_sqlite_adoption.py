@@ -234,6 +234,8 @@ def test_the_journal_of_an_adopted_file_keeps_its_row(tmp_path: Path, connect: C
         (1, "applied", APPLIED_AT),
         *((version, "pending", None) for version in range(2, NEWEST_VERSION + 1)),
     ]
+    assert SQLiteJournal(connection).components() == ["core"]
+    assert migrator_of(connection).status_of_others() == []
     prepare(connection, migrate=True)
     first, second, *_ = SQLiteJournal(connection).read_journal("core")
     assert first == (1, None, None, APPLIED_AT, None)

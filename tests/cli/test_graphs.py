@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def run_graph(run, tmp_path: Path):  # type: ignore[no-untyped-def]
     file = tmp_path / "people.jsonl"
     file.write_text(LINES)
     result = run("graph", "import", "graph", str(file), "--dimensions", "3")
-    assert (result.exit_code, result.stderr) == (0, "Read 2 nodes and 1 relationships.\n")
+    assert (result.exit_code, result.stderr) == (0, "Read 2 nodes, 1 relationships and 0 vectors.\n")
     return run
 
 
@@ -35,6 +36,38 @@ def test_a_graph_goes_in_and_out(run_graph, run_on: Callable, tmp_path: Path) ->
     assert run_graph("graph", "export", "graph", str(tmp_path / "g.json")).exit_code == 1
     assert run_graph.lines("graph", "stats", "graph")[0]["nodes"] == 2
     assert run_graph("graph", "export", "nothing", "-").exit_code == 1
+
+
+def test_vectors_go_with_a_graph(run_graph, run_on: Callable, tmp_path: Path) -> None:  # type: ignore[no-untyped-def, type-arg]
+    vector = tmp_path / "vector.jsonl"
+    vector.write_text('{"vector": {"node_id": "bob", "float32": [1, 2, 3], "metadata": {"k": 1}}}')
+    assert run_graph("graph", "import", "graph", str(vector)).stderr == "Read 0 nodes, 0 relationships and 1 vectors.\n"
+    file = tmp_path / "g.jsonl"
+    run_graph.ok("graph", "export", "graph", str(file))
+    # A new graph has vectors as the file has them, whether a line says so or not; --dimensions says it otherwise.
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    for number, path in enumerate((file, bare)):
+        other = run_on(f"other{number}.db")
+        other.ok("graph", "import", "copy", str(path))
+        assert other.lines("graph", "export", "copy", "-") == run_graph.lines("graph", "export", "graph", "-")
+    refused = run_on("third.db")("graph", "import", "copy", str(file), "--dimensions", "4")
+    assert (refused.exit_code, "line 1" in refused.stderr) == (2, True)
+    said = run_graph("graph", "export", "graph", str(tmp_path / "g.graphml")).stderr
+    assert said.splitlines() == [
+        "Wrote 2 nodes, 1 relationships and 0 vectors.",
+        "1 vectors stayed behind: only jsonl carries them.",
+    ]
+
+
+def test_a_graph_is_read_from_a_pipe(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(LINES,))
+    writer.start()
+    run.ok("graph", "import", "graph", str(pipe), "--format", "jsonl")
+    writer.join()
+    assert run.lines("graph", "stats", "graph")[0]["nodes"] == 2
 
 
 def test_sql_on_the_command_line(run_graph) -> None:  # type: ignore[no-untyped-def]
@@ -55,48 +88,3 @@ def test_drawings(run_graph, tmp_path: Path) -> None:  # type: ignore[no-untyped
     assert b"<svg" in picture.read_bytes()
     assert run_graph("graph", "picture", "graph", "ada", "p.exe").exit_code == 2
     assert run_graph("graph", "dot", "graph", "ghost").exit_code == 1
-
-
-def test_a_components_migrations(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    folder = tmp_path / "schema"
-    (folder / "sqlite").mkdir(parents=True)
-    scripts = {
-        "0001_notes.up": "CREATE TABLE your_org_notes (id INTEGER PRIMARY KEY, text TEXT);",
-        "0001_notes.down": "DROP TABLE your_org_notes;",
-        "0002_more.up": "CREATE INDEX your_org_notes_text ON your_org_notes (text);",
-        "0002_more.down": "DROP INDEX your_org_notes_text;",
-    }
-    for name, sql in scripts.items():
-        (folder / "sqlite" / f"{name}.sql").write_text(sql)
-    of = ("--component", "@your-org/", "--migrations", str(folder))
-    run.ok("set", "n", "k", "1")
-    assert [line["state"] for line in run.lines("migrate", "status", *of)] == ["pending", "pending"]
-    assert json.loads(run.ok("migrate", "up", *of, "--json")) == [1, 2]
-    assert json.loads(run.ok("migrate", "down", "--to", "1", *of, "--json")) == [2]
-    refused = run("migrate", "down", "--to", "0", *of)
-    assert refused.exit_code == 1
-    assert json.loads(run.ok("migrate", "down", "--to", "0", "--allow-destructive", *of, "--json")) == [1]
-    assert [line["state"] for line in run.lines("migrate", "status")][:1] == ["applied"]
-    assert run("migrate", "status", "--component", "x").exit_code == 2
-
-
-def test_a_component_is_never_the_library(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    (tmp_path / "schema" / "sqlite").mkdir(parents=True)
-    (tmp_path / "schema" / "sqlite" / "0001_x.up.sql").write_text("CREATE TABLE x (a INTEGER);")
-    run.ok("set", "n", "k", "1")
-    for name in ("core", "@core/", "storage-entries"):
-        refused = run("migrate", "up", "--component", name, "--migrations", str(tmp_path / "schema"))
-        assert refused.exit_code == 1
-        assert "reserved" in refused.stderr
-
-
-def test_going_back_to_nothing_has_to_be_allowed(run) -> None:  # type: ignore[no-untyped-def]
-    run.ok("set", "n", "k", "1")
-    refused = run("migrate", "down", "--to", "0")
-    assert refused.exit_code == 2
-    assert "--allow-destructive" in refused.stderr
-    run.ok("migrate", "down", "--to", "0", "--dry-run")
-    assert run.ok("get", "n", "k").strip() == "1"
-    run.ok("migrate", "down", "--to", "0", "--allow-destructive")
-    run.ok("migrate", "up")
-    assert run("get", "n", "k").exit_code == 1

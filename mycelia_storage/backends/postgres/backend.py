@@ -36,6 +36,7 @@ from ...migrations import Migration, Migrator, check_component
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...sql_views import SqlRows, SqlView, check_query
 from . import care, forks, journal, sql_queries, tenants
+from .batches import Space
 from .driver_errors import translate, unknown_outcome
 from .kept_indexes import KeptIndexes
 from .listening import POLLING, WOKEN, Listener
@@ -94,6 +95,7 @@ class PostgresStorageBackend(PostgresWrites):
         self._place = Place(settings.schema, settings.tenant, settings.busy_timeout)
         self._get, self._set = self._place.plain(GET), self._place.plain(SET)
         self._kept: dict[str, KeptIndexes] = {}
+        self._spaces: dict[str, Space] = {}
         self._last_error: str | None = None
         self._transactions: dict[str, PostgresTransaction] = {}
         self._expired_ids: dict[str, None] = {}
@@ -223,6 +225,9 @@ class PostgresStorageBackend(PostgresWrites):
             return self._read_anywhere(lambda link: link.rows(sql, parameters, None))
         return self._read(lambda link: link.rows(sql, parameters, None))
 
+    def _uncompiled_rows(self, sql: str, parameters: tuple[Any, ...]) -> Rows:
+        return self._tuned_rows({"jit": "off"}, sql, parameters)
+
     def _tuned_rows(self, settings: dict[str, str], sql: str, parameters: tuple[Any, ...]) -> Rows:
         if self._replicas is not None:
             return self._read_anywhere(lambda link: link.tuned_rows(settings, sql, parameters))
@@ -348,7 +353,7 @@ class PostgresStorageBackend(PostgresWrites):
             if time.monotonic() >= until:
                 raise StorageBusy("another writer held the lock for longer than busy_timeout")
 
-    def _steps(self, work: Callable[[PostgresTransaction], T]) -> T:
+    def _steps(self, work: Callable[[PostgresTransaction], T], guarded: bool = True) -> T:
         with self._begin(False, "serializable", True) as tx:
             tx.private = True
             return work(tx)

@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS %schema%.schema_version (
 """
 _READ: Final = """SELECT version, name, checksum, applied_at, snapshot FROM %schema%.schema_version
 WHERE component = %s ORDER BY version"""
+_COMPONENTS: Final = 'SELECT DISTINCT component COLLATE "C" AS name FROM %schema%.schema_version ORDER BY name'
 _INSERT: Final = """INSERT INTO %schema%.schema_version (component, version, name, checksum, applied_at, snapshot)
 VALUES (%s, %s, %s, %s, %s, %s)"""
 _DELETE: Final = "DELETE FROM %schema%.schema_version WHERE component = %s AND version = %s"
@@ -144,6 +145,14 @@ class PostgresJournal:
             if not self._link.rows(_HAS_TABLE, (self._schema, "schema_version"), False):
                 return []
             return [JournalRow(*row) for row in self._run(_READ, component)]
+        except psycopg.Error as error:
+            raise translate(error, f"the journal of schema {self._schema!r}") from error
+
+    def components(self) -> list[str]:
+        try:
+            if not self._link.rows(_HAS_TABLE, (self._schema, "schema_version"), False):
+                return []
+            return [name for (name,) in self._run(_COMPONENTS)]
         except psycopg.Error as error:
             raise translate(error, f"the journal of schema {self._schema!r}") from error
 

@@ -8,12 +8,15 @@ Statements are constants with names in braces, which :meth:`Place.sql` fills in:
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Final
 
 #: UTC milliseconds, one moment per statement, by the server's clock.
 NOW: Final = "floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint"
 
 LIVE: Final = f"(expires_at IS NULL OR expires_at > {NOW})"
+
+_NAME: Final = re.compile(r"%([a-z_]+)%")
 
 
 class Place:
@@ -45,6 +48,10 @@ class Place:
             self._texts[statement] = text
             return text
 
+    def once(self, statement: str) -> str:
+        """The same for a statement made for one query, which is not remembered."""
+        return statement.format_map(self._names)
+
     def plain(self, statement: str) -> bytes:
         """The statement as libpq has it, its parameters numbered."""
         parts = self.sql(statement).split("%s")
@@ -61,6 +68,7 @@ class Place:
     def begin(self, mode: str, wait: float | None, limit: float) -> str:
         """A script that begins a transaction: "alone", "read only", or an isolation level.
 
+        No statement is long enough to be worth compiling, whatever the server takes a recursion's cost for.
         ``wait`` is what is left of busy_timeout in seconds; ``limit`` the transaction's time limit: the server ends it
         if its client stops answering.
         """
@@ -68,18 +76,21 @@ class Place:
         idle = min(int(limit * 1000) + 5_000, 2**31 - 1)
         entering = f"; {self.enter}" if self.enter else ""
         gate = f"{quote_name(self.schema)}.storage_gate"
-        local = f"SET LOCAL lock_timeout = {milliseconds}; SET LOCAL idle_in_transaction_session_timeout = {idle}"
+        plain = f"SET LOCAL jit = off; SET LOCAL idle_in_transaction_session_timeout = {idle}"
+        local = f"SET LOCAL lock_timeout = {milliseconds}; {plain}"
         if mode == "read only":
-            return (
-                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
-                f"SET LOCAL idle_in_transaction_session_timeout = {idle}{entering}; SELECT 1"
-            )
+            return f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {plain}{entering}; SELECT 1"
         if mode == "alone":
             return (
                 f"BEGIN ISOLATION LEVEL READ COMMITTED; {local}; LOCK TABLE {gate} IN SHARE MODE; "
                 f"SELECT pg_advisory_xact_lock({self.lock}){entering}"
             )
         return f"BEGIN ISOLATION LEVEL {mode}; {local}; LOCK TABLE {gate} IN ROW EXCLUSIVE MODE{entering}"
+
+
+def fill(template: str, **texts: object) -> str:
+    """A statement with every ``%name%`` replaced. The texts may hold anything: :meth:`Place.sql` leaves them alone."""
+    return _NAME.sub(lambda name: str(texts[name[1]]).replace("{", "{{").replace("}", "}}"), template)
 
 
 def quote_name(name: str) -> str:

@@ -57,6 +57,7 @@ _READ_PLAN: Final = "SELECT version, NULL, NULL, applied_at FROM schema_version 
 _READ: Final = """
 SELECT version, name, checksum, applied_at, snapshot FROM schema_version WHERE component = ? ORDER BY version
 """
+_COMPONENTS: Final = "SELECT DISTINCT component FROM schema_version ORDER BY component"
 _INSERT: Final = """
 INSERT INTO schema_version (component, version, name, checksum, applied_at, snapshot) VALUES (?, ?, ?, ?, ?, ?)
 """
@@ -166,6 +167,15 @@ class SQLiteJournal:
                 return []
         except apsw.Error as error:
             raise translate(error, connection.filename) from error
+
+    def components(self) -> list[str]:
+        own = self.read_journal(CORE)  # raises for a file that is not ours
+        try:
+            if "component" in _columns(self.connection, "schema_version"):
+                return [name for (name,) in self.connection.execute(_COMPONENTS, can_cache=False)]
+        except apsw.Error as error:
+            raise translate(error, self.connection.filename) from error
+        return [CORE] if own else []
 
     def ensure_journal(self) -> None:
         if "component" in _columns(self.connection, "schema_version"):

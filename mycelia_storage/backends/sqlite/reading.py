@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any, Final
@@ -19,8 +19,9 @@ import orjson
 from ...contract import ChangePage, Entry, EntryList, Keys, NamespaceInfo, StorageBackend, check_page
 from ...errors import KeyNotFound, StorageCorrupt
 from ...filters import FilterInput, SortInput, match, parse_filter, parse_sort
+from ...following import Ways, follow_by_scanning, follow_keys_by_scanning, read_parts
 from ...indexes import Index, index_from_json
-from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_keys, check_namespace
+from ...names import DEFAULT_NAMESPACE, KeyPart, Namespace, check_key, check_keys, check_namespace
 from ...patterns import check_pattern, compile_pattern, is_prefix_pattern, literal_prefix, prefix_end, to_like
 from ...values import decode_metadata, decode_value
 from . import change_log
@@ -274,10 +275,49 @@ class SQLiteReads(StorageBackend):
             if limit is not None:
                 limit -= len(rows)
 
-    def scan_prefixes(self, prefixes: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> Iterator[Entry]:
+    def scan_prefixes(
+        self,
+        prefixes: Iterable[str],
+        *,
+        namespace: Namespace = DEFAULT_NAMESPACE,
+        parts: Mapping[int, Collection[KeyPart]] | None = None,
+    ) -> Iterator[Entry]:
         from .prefixes import scan_prefixes
 
-        return scan_prefixes(self._rows, check_namespace(namespace), check_keys(prefixes))
+        return scan_prefixes(self._rows, check_namespace(namespace), check_keys(prefixes), read_parts(parts))
+
+    def follow(
+        self,
+        starts: Iterable[KeyPart],
+        *,
+        namespaces: Iterable[Namespace],
+        part: int,
+        second: Iterable[KeyPart] | None = None,
+        filter: FilterInput | None = None,
+        hops: int = 1,
+        limit: int | None = None,
+    ) -> dict[KeyPart, int]:
+        from .following import follow_by_sql
+
+        ways = Ways.read(starts, namespaces, part, second, filter, hops, limit)
+        found = follow_by_sql(self._rows, ways)
+        return follow_by_scanning(self, ways) if found is None else found
+
+    def follow_keys(
+        self,
+        starts: Iterable[KeyPart],
+        *,
+        namespaces: Iterable[Namespace],
+        part: int,
+        second: Iterable[KeyPart] | None = None,
+        filter: FilterInput | None = None,
+        limit: int | None = None,
+    ) -> dict[KeyPart, tuple[str, str]]:
+        from .following import follow_keys_by_sql
+
+        ways = Ways.read(starts, namespaces, part, second, filter, 1, limit)
+        found = follow_keys_by_sql(self._rows, ways)
+        return follow_keys_by_scanning(self, ways) if found is None else found
 
     def query(
         self,

@@ -1,30 +1,36 @@
-"""Graphs as JSON lines, GraphML and node-link JSON, in and out.
+"""Graphs as files, in and out.
 
 ==========  ========================================================================================================
 format      what a file holds
 ==========  ========================================================================================================
-jsonl       a line for each node, ``{"node": {...}}``, then one for each relationship, ``{"relationship": {...}}``, with
-            their fields: everything but vectors. Written and read in bounded memory
+jsonl       all of the graph, vectors and what is soft-deleted too, as JSON lines (:mod:`.lines`). Written and read in
+            bounded memory
 node-link   one JSON object as networkx writes it, ``{"nodes": [...], "edges": [...]}``
 graphml     XML for other programs; nested data is JSON text in it
 ==========  ========================================================================================================
 
-The latter two go through a graph of networkx (:mod:`.networks`) and are held in memory. What is read may refer to nodes
-that the graph has already; each batch is a transaction, so reading again after an error goes on where it stopped.
+The latter two go through a graph of networkx (:mod:`.networks`), are held in memory, and leave out vectors and what is
+soft-deleted. They are for programs that draw and compute: those would show a vector as one more label of its node, as
+GraphML has no lists, or as hundreds of Python floats at each. What moves or keeps a graph is jsonl.
+
+What is read may refer to nodes that the graph has already. A vector that a node has stays unless the file has another.
+Each batch is a transaction, so reading again after an error goes on where it stopped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Final, Literal, NamedTuple
 
-from ...dumps import json_line
-from ...errors import InvalidInput
+from ...errors import InvalidInput, InvalidValue
 from ...records import RecordFile
-from .records import Node, Relationship
+from ...similarity import to_vector
+from .errors import NodeNotFound
+from .lines import Item, Placed, from_lines, to_lines
+from .records import Node, NodeVector, Relationship
+from .settings import VectorConfig
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -41,6 +47,7 @@ class Carried(NamedTuple):
 
     nodes: int
     relationships: int
+    vectors: int
 
 
 def format_of(path: Path, given: str | None) -> Format:
@@ -52,73 +59,105 @@ def format_of(path: Path, given: str | None) -> Format:
     return found
 
 
-def store_all(graph: Graph, items: Iterable[Node | Relationship]) -> Carried:
-    """Store nodes and relationships in batches, each one transaction. A relationship's ends come before it."""
-    counts = [0, 0]
-    waiting = iter(items)
+def store_all(graph: Graph, items: Iterable[Item]) -> Carried:
+    """Store nodes, relationships and vectors in batches, each one transaction. What they lead to comes before them.
+
+    Raises NodeNotFound, InvalidValue; the batches before stay.
+    """
+    return _store_placed(graph, (Placed(item, "") for item in items))
+
+
+def _store_placed(graph: Graph, given: Iterable[Placed]) -> Carried:
+    counts = Carried(0, 0, 0)
+    waiting = iter(given)
     while batch := list(islice(waiting, BATCH)):
-        nodes = [item for item in batch if isinstance(item, Node)]
-        relationships = [item for item in batch if isinstance(item, Relationship)]
-        graph.store_many(nodes, relationships, to_deleted=True)
-        counts[0] += len(nodes)
-        counts[1] += len(relationships)
-    return Carried(*counts)
+        stored = _store_batch(graph, batch)
+        counts = Carried(*map(sum, zip(counts, stored, strict=True)))
+    return counts
 
 
-def to_lines(graph: Graph) -> Iterator[bytes]:
-    """The graph as JSON lines, each with its line break, in order of id; soft-deleted nodes too, vectors not."""
-    for node in graph.nodes(deleted=True):
-        yield json_line({"node": {**asdict(node), "tags": list(node.tags)}}) + b"\n"
-    for relationship in graph.relationships():
-        yield json_line({"relationship": asdict(relationship)}) + b"\n"
-
-
-def from_lines(file: RecordFile) -> Iterator[Node | Relationship]:
-    """The nodes and relationships of a file. Raises InvalidInput naming the line of the first bad one."""
-    for record in file.records():
-        if record.error is not None:
-            raise InvalidInput(f"line {record.line}: {record.error}")
-        yield read_item(record.value, f"line {record.line}")
-
-
-def read_item(value: Any, place: str) -> Node | Relationship:
-    """The node or relationship of one record. Raises InvalidInput naming ``place``."""
-    kind, fields = next(iter(value.items())) if isinstance(value, dict) and len(value) == 1 else ("", None)
-    if kind not in ("node", "relationship") or not isinstance(fields, dict):
-        raise InvalidInput(f'{place}: neither {{"node": ...}} nor {{"relationship": ...}}')
+def _store_batch(graph: Graph, batch: Sequence[Placed]) -> Carried:
+    nodes: list[Node] = []
+    relationships: list[Relationship] = []
+    vectors: list[NodeVector] = []
+    for item, place in batch:
+        if isinstance(item, Node):
+            nodes.append(item)
+        elif isinstance(item, Relationship):
+            relationships.append(item)
+        elif isinstance(item, NodeVector):
+            vectors.append(item)
+            _check_vector(graph, item, place)
+        else:
+            _check_declared(graph, item, place)
     try:
-        return Node(**fields) if kind == "node" else Relationship(**fields)
-    except (TypeError, InvalidInput) as error:
-        raise InvalidInput(f"{place}: {error}") from None
+        graph.store_many(nodes, relationships, vectors=vectors, to_deleted=True)
+    except NodeNotFound as error:
+        raise NodeNotFound(error.graph, error.node_id, _who_misses(graph, batch, error.node_id)) from None
+    return Carried(len(nodes), len(relationships), len(vectors))
+
+
+def _check_vector(graph: Graph, vector: NodeVector, place: str) -> None:
+    try:
+        to_vector(vector.vector, graph.config.vector_config.index)
+    except InvalidValue as error:
+        raise InvalidValue(_at(place, f"node {vector.node_id!r}: {error}")) from None
+
+
+def _check_declared(graph: Graph, declared: VectorConfig, place: str) -> None:
+    here = graph.config.vector_config.dimensions
+    if declared.dimensions != here:
+        raise InvalidValue(_at(place, f"these vectors have {declared.dimensions} dimensions, the graph's have {here}"))
+
+
+def _who_misses(graph: Graph, batch: Sequence[Placed], node_id: str) -> str:
+    """Where the first item is that was refused for want of that node."""
+    checked = graph.config.enable_foreign_keys
+    for item, place in batch:
+        if checked and isinstance(item, Relationship) and node_id in (item.from_node, item.to_node):
+            return place
+    named = (place for item, place in batch if isinstance(item, NodeVector) and item.node_id == node_id)
+    return next(named, "")
+
+
+def _at(place: str, text: str) -> str:
+    return f"{place}: {text}" if place else text
 
 
 def export(graph: Graph, target: Path | IO[bytes], format: str | None = None) -> Carried:
-    """Write the graph to a file of its own, or to a stream. Raises InvalidInput, OSError, BackendUnavailable."""
+    """Write the graph to a file of its own, or to a stream. Raises InvalidInput, OSError, BackendUnavailable.
+
+    A graph that is written meanwhile should be one in a snapshot of its storage, or the parts may not fit together.
+    """
     chosen = format_of(target if isinstance(target, Path) else Path(), format)
     if chosen != "jsonl":
         from . import networks
 
         whole = networks.to_networkx(graph)
         networks.write(whole, target, chosen)
-        return Carried(whole.number_of_nodes(), whole.number_of_edges())
-    counts = [0, 0]
+        return Carried(whole.number_of_nodes(), whole.number_of_edges(), 0)
+    counts = {"vector_config": 0, "node": 0, "relationship": 0, "vector": 0}
     stream = target.open("xb") if isinstance(target, Path) else target
     try:
-        for line in to_lines(graph):
-            counts[line.startswith(b'{"relationship"')] += 1
+        for kind, line in to_lines(graph):
+            counts[kind] += 1
             stream.write(line)
     finally:
         if isinstance(target, Path):
             stream.close()
-    return Carried(*counts)
+    return Carried(counts["node"], counts["relationship"], counts["vector"])
 
 
 def load(graph: Graph, path: Path, format: str | None = None) -> Carried:
-    """Read a file into the graph. Raises InvalidInput, NodeNotFound, OSError, BackendUnavailable."""
+    """Read a file into the graph.
+
+    Raises InvalidInput, InvalidValue and NodeNotFound naming the line; the batches before stay. Also OSError,
+    BackendUnavailable, and what storing raises.
+    """
     chosen = format_of(path, format)
     if chosen == "jsonl":
         with RecordFile(path, "jsonl") as file:
-            return store_all(graph, from_lines(file))
+            return _store_placed(graph, from_lines(file))
     from . import networks
 
     return store_all(graph, networks.from_networkx(networks.read(path, chosen)))

@@ -13,10 +13,11 @@ from ...errors import StorageError
 
 
 class NodeNotFound(StorageError, KeyError):
-    """The node does not exist, or is soft-deleted."""
+    """The node does not exist, or is soft-deleted. ``place``: where in a file it was named."""
 
-    def __init__(self, graph: str, node_id: str) -> None:
-        super().__init__(f"no node {node_id!r} in graph {graph!r}")
+    def __init__(self, graph: str, node_id: str, place: str = "") -> None:
+        text = f"no node {node_id!r} in graph {graph!r}"
+        super().__init__(f"{place}: {text}" if place else text)
         self.graph = graph
         self.node_id = node_id
 

@@ -1,50 +1,34 @@
-"""Graph: the original's StorageEngine on any storage, and walks through what it holds."""
+"""Graph: the original's StorageEngine on any storage.
+
+:class:`.opened.OpenGraph` opens, reads and writes; :class:`.questions.GraphQuestions` walks and searches; here is what
+is stored, loaded and deleted.
+"""
 
 from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import Any, TypeVar
 
-from ...contract import StorageBackend, Transaction, check_page
-from ...errors import InvalidInput, StorageBusy, StorageClosed, TransactionError
-from ...indexes import TextIndex
-from ...names import Namespace
+from ...contract import StorageBackend
+from ...errors import InvalidInput, TransactionError
 from ...similarity import VectorInput
-from . import merging, nodes, relationships, searching, walking
+from . import merging, nodes, relationships, vectors as node_vectors
 from .errors import RelationshipNotFound
-from .layout import Places, check_id
+from .layout import check_id
 from .merging import Merged
 from .nodes import Edges, Kept
-from .records import (
-    GraphPath,
-    Neighbour,
-    NeighbourPage,
-    Node,
-    NodeHit,
-    QueryResult,
-    Relationship,
-    StorageStats,
-    Subgraph,
-    VectorHit,
-)
-from .settings import StorageConfig
-from .sql_views import views
+from .questions import GraphQuestions, Types
+from .records import Node, NodeVector, Relationship
 from .stepping import Steps, page
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
-Types = str | Iterable[str] | None
 
-#: How often a write is tried beside others before it asks to be alone.
-_ATTEMPTS: Final = 4
-
-
-class Graph:
+class Graph(GraphQuestions):
     """Nodes, tags, typed relationships and vectors in one storage. Safe in many threads.
 
     >>> from mycelia_storage.backends.memory import MemoryStorageBackend
@@ -61,91 +45,9 @@ class Graph:
     tags, texts and vectors, are out of every answer unless it says otherwise.
     """
 
-    def __init__(
-        self,
-        storage: StorageBackend,
-        config: StorageConfig | None = None,
-        *,
-        name: Namespace = "graph",
-        owns_storage: bool = False,
-    ) -> None:
-        """``name``: the namespace below which it is kept. ``owns_storage``: ``close`` closes the storage too.
-
-        Of ``config`` the graph reads ``enable_foreign_keys`` and ``vector_config``; the rest opens the storage.
-        Raises InvalidInput.
-        """
-        self.config = config or StorageConfig()
-        self._storage = storage
-        self._kept = Kept(Places.below(name), self.config.enable_foreign_keys)
-        self._vector_index = self.config.vector_config.index
-        self._owns_storage = owns_storage
-        self._closed = False
-
-    # -- life ----------------------------------------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """The namespace below which it is kept."""
-        return self._kept.places.root
-
-    @property
-    def storage(self) -> StorageBackend:
-        """What it is kept in. Raises StorageClosed after :meth:`close`."""
-        if self._closed:
-            raise StorageClosed("the graph is closed")
-        return self._storage
-
-    def initialize(self) -> None:
-        """Make its namespaces and indexes, any number of times. Raises InvalidInput for vectors declared otherwise."""
-        places = self._kept.places
-
-        def make(tx: StorageBackend) -> None:
-            for namespace in places.all():
-                tx.create_namespace(namespace, exist_ok=True)
-            tx.create_index(places.texts, TextIndex(), name="words")
-            tx.create_index(places.vectors, self._vector_index, name="nearest")
-
-        if self.storage.list_indexes(places.vectors).get("nearest") != self._vector_index:
-            self.storage.run_transaction(make)
-
-    def close(self) -> None:
-        """Nothing can be called any more; a storage of its own is closed. Twice is no error."""
-        if not self._closed:
-            self._closed = True
-            if self._owns_storage:
-                self._storage.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def begin_transaction(self) -> GraphTransaction:
         """The graph inside a transaction of its storage, for ``with`` or explicit commit and rollback."""
         return GraphTransaction(self)
-
-    def _write(self, work: Callable[Concatenate[StorageBackend, Kept, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        def attempt(tx: StorageBackend) -> R:
-            return work(tx, self._kept, *args, **kwargs)
-
-        try:
-            return self.storage.run_transaction(attempt, attempts=_ATTEMPTS)
-        except StorageBusy:
-            if isinstance(self.storage, Transaction):
-                raise
-        # Others got in between each time, where such transactions run side by side: now alone.
-        with self.storage.transaction() as tx:
-            return attempt(tx)
-
-    def _snapshot(
-        self, work: Callable[Concatenate[StorageBackend, Kept, P], R], *args: P.args, **kwargs: P.kwargs
-    ) -> R:
-        """Several reads of one state; in a transaction that is its own."""
-        with self.storage.transaction(read_only=True) as state:
-            return work(state, self._kept, *args, **kwargs)
 
     # -- nodes ---------------------------------------------------------------------------------------------------------
 
@@ -161,17 +63,22 @@ class Graph:
         given: Iterable[Node],
         relationships_given: Iterable[Relationship] = (),
         *,
+        vectors: Iterable[tuple[str, VectorInput, dict[str, Any]]] = (),
         to_deleted: bool = False,
     ) -> tuple[list[Node], list[Relationship]]:
-        """Insert or replace nodes and relationships in one transaction. Raises as storing one does.
+        """Insert or replace nodes, relationships and vectors in one transaction. Raises as storing one does.
 
-        ``to_deleted``: a relationship may lead to a soft-deleted node; it shows when the node is restored.
+        ``to_deleted``: relationships and vectors may be of soft-deleted nodes; they show when the node is restored.
         """
         new_nodes = [_checked(node, Node) for node in given]
         edges = [_checked(one, Relationship) for one in relationships_given]
+        held = list(vectors)
 
         def store(tx: StorageBackend, kept: Kept) -> tuple[list[Node], list[Relationship]]:
-            return nodes.store(tx, kept, new_nodes), relationships.store(tx, kept, edges, to_deleted=to_deleted)
+            stored = nodes.store(tx, kept, new_nodes), relationships.store(tx, kept, edges, to_deleted=to_deleted)
+            if held:
+                node_vectors.store(tx, kept, self.config.vector_config, held, to_deleted=to_deleted)
+            return stored
 
         return self._write(store)
 
@@ -263,144 +170,23 @@ class Graph:
         return self._write(relationships.delete, relationship_id)
 
     def end_relationship(self, relationship_id: str, at: int) -> Relationship:
-        """Say that a relationship held until ``at``: ``as_of`` before, it stays. Raises RelationshipNotFound."""
+        """Say that a relationship held until ``at``: ``as_of`` before, it stays. Raises RelationshipNotFound.
+
+        For a ``known_at`` before this call it goes on. Ending it again forgets the first end.
+        """
 
         def end(tx: StorageBackend, kept: Kept) -> Relationship:
             found = relationships.load(tx, kept, relationship_id)
             if found is None:
                 raise RelationshipNotFound(kept.places.root, relationship_id)
-            return relationships.store(tx, kept, [replace(found, valid_to=at)], to_deleted=True)[0]
+            told = replace(found, valid_to=at, end_recorded_at=nodes.now_ms())
+            return relationships.store(tx, kept, [told], to_deleted=True)[0]
 
         return self._write(end)
 
     def relationships(self) -> Iterator[Relationship]:
         """Every relationship in order of id, hidden ones too, read in pages as it is drawn."""
         return relationships.load_all(self.storage, self._kept)
-
-    # -- walks ---------------------------------------------------------------------------------------------------------
-
-    def neighbours(
-        self,
-        node_id: str,
-        *,
-        direction: str = "out",
-        types: Types = None,
-        as_of: int | None = None,
-        known_at: int | None = None,
-        limit: int = 100,
-        cursor: str | None = None,
-    ) -> NeighbourPage:
-        """A page of a node's neighbours, once for each relationship; outward ones first, then by type and id.
-
-        ``direction``: "out", "in" or "both". ``as_of``: only what held at that time; ``known_at``: only what was
-        recorded by then. ``cursor``: where the page before ended. A missing node has none.
-        """
-        check_page(limit)
-        steps = Steps.read(direction, types, as_of, known_at)
-        found, onward = page(self.storage, self._kept.places, node_id, steps, limit, cursor)
-        ends = {id: None for link, side in found for id in [link.to_node if side == "out" else link.from_node]}
-        held = nodes.load_many(self.storage, self._kept, ends)
-        neighbours = []
-        for link, side in found:
-            node = held.get(link.to_node if side == "out" else link.from_node)
-            if node is not None:
-                neighbours.append(Neighbour(node, link, side))
-        return NeighbourPage(neighbours, onward)
-
-    def reach(
-        self,
-        node_ids: str | Iterable[str],
-        *,
-        hops: int = 2,
-        direction: str = "out",
-        types: Types = None,
-        as_of: int | None = None,
-        known_at: int | None = None,
-        limit: int | None = 10_000,
-    ) -> dict[str, int]:
-        """The ids within ``hops`` steps, each with its steps; nearest first, then by id; ``limit`` at most."""
-        steps = Steps.read(direction, types, as_of, known_at)
-        return self._snapshot(walking.reach, _several(node_ids), hops, steps, limit)[0]
-
-    def subgraph(
-        self,
-        node_ids: str | Iterable[str],
-        *,
-        hops: int = 2,
-        direction: str = "both",
-        types: Types = None,
-        as_of: int | None = None,
-        known_at: int | None = None,
-        max_nodes: int = 1_000,
-        max_relationships: int = 10_000,
-    ) -> Subgraph:
-        """The nodes within ``hops`` steps and every allowed relationship between two of them, within the limits."""
-        steps = Steps.read(direction, types, as_of, known_at)
-        return self._snapshot(walking.subgraph, _several(node_ids), hops, steps, max_nodes, max_relationships)
-
-    def shortest_path(
-        self,
-        start: str,
-        goal: str,
-        *,
-        weighted: bool = False,
-        direction: str = "out",
-        types: Types = None,
-        as_of: int | None = None,
-        known_at: int | None = None,
-        max_hops: int | None = None,
-        max_visited: int = walking.MOST_VISITED,
-    ) -> GraphPath | None:
-        """A way from ``start`` to ``goal`` with the fewest steps, or with the least sum of weights; None without one.
-
-        Raises GraphTooLarge when ``max_visited`` nodes were not enough.
-        """
-        steps = Steps.read(direction, types, as_of, known_at)
-        search = walking.cheapest_path if weighted else walking.shortest_path
-        return self._snapshot(search, start, goal, steps, max_hops, max_visited)
-
-    # -- search --------------------------------------------------------------------------------------------------------
-
-    def search_nodes(
-        self,
-        query: str,
-        *,
-        limit: int = 10,
-        node_type: str | None = None,
-        tag: str | None = None,
-        within: tuple[str, int] | None = None,
-    ) -> list[Node]:
-        """The nodes whose data and tags fit the words best, best first; ``find_by_text`` tells the scores."""
-        return [hit.node for hit in self.find_by_text(query, limit=limit, node_type=node_type, tag=tag, within=within)]
-
-    def find_by_text(
-        self,
-        query: str,
-        *,
-        limit: int = 10,
-        node_type: str | None = None,
-        tag: str | None = None,
-        within: tuple[str, int] | None = None,
-    ) -> list[NodeHit]:
-        """The same with scores. ``within=("ada", 2)``: only nodes within two hops of that one, in either direction.
-
-        Raises GraphTooLarge when too many lie there.
-        """
-        return searching.by_text(self.storage, self._kept, query, limit, node_type, tag, within)
-
-    def find_by_vector(
-        self,
-        vector: VectorInput,
-        *,
-        limit: int = 10,
-        node_type: str | None = None,
-        tag: str | None = None,
-        within: tuple[str, int] | None = None,
-        exact: bool | None = None,
-    ) -> list[NodeHit]:
-        """The nodes nearest in meaning, with the same conditions. Raises InvalidValue, GraphTooLarge."""
-        hits = searching.by_vector(self.storage, self._kept, vector, limit, node_type, tag, within, exact)
-        return searching.as_nodes(self.storage, self._kept, hits)
 
     # -- vectors -------------------------------------------------------------------------------------------------------
 
@@ -410,7 +196,7 @@ class Graph:
 
     def store_vectors(self, vectors: Iterable[tuple[str, VectorInput, dict[str, Any]]]) -> int:
         """Give nodes their vectors, each with metadata, in one transaction; how many."""
-        return self._write(searching.store_vectors, self.config.vector_config, list(vectors))
+        return self._write(node_vectors.store, self.config.vector_config, list(vectors))
 
     def load_vector(self, node_id: str) -> list[float] | None:
         """A node's vector, or None."""
@@ -422,39 +208,13 @@ class Graph:
             numbers.byteswap()
         return numbers.tolist()
 
+    def vectors(self, *, deleted: bool = False) -> Iterator[NodeVector]:
+        """Every vector in order of its node's id, with ``deleted`` those of soft-deleted nodes too, read in pages."""
+        return node_vectors.load_all(self.storage, self._kept, deleted=deleted)
+
     def delete_vector(self, node_id: str) -> bool:
         """Take a node's vector away; whether it had one."""
         return self.storage.delete(check_id(node_id), namespace=self._kept.places.vectors)
-
-    def search_vectors(self, vector: VectorInput, limit: int = 10) -> list[VectorHit]:
-        """Ids, scores and metadata of the nearest vectors, as the original's vector engine has them."""
-        found = searching.by_vector(self.storage, self._kept, vector, limit, None, None, None, None)
-        return searching.as_vectors(found)
-
-    # -- SQL and numbers -----------------------------------------------------------------------------------------------
-
-    def execute_query(
-        self, sql: str, params: Sequence[Any] = (), *, limit: int = 1_000, timeout: float = 5.0
-    ) -> QueryResult:
-        """Read-only SQL over the views ``nodes``, ``relationships``, ``node_tags`` and ``vectors`` (:mod:`.sql_views`).
-
-        One SELECT; each ``?`` is bound to the next of ``params``. At most ``limit`` rows, within ``timeout`` seconds.
-        Raises SqlRefused, SqlTimeout, SqlUnavailable on a backend without SQL, TransactionError in a transaction.
-        """
-        rows = self.storage.query_sql(sql, params, views=views(self._kept.places), limit=limit, timeout=timeout)
-        return QueryResult(rows.columns, rows.rows, rows.truncated)
-
-    def get_stats(self) -> StorageStats:
-        """How much there is, of one state."""
-
-        def count(state: StorageBackend, kept: Kept) -> list[int]:
-            places = kept.places
-            tables = (places.nodes, places.live, places.edges, places.tags, places.vectors, places.resting)
-            return [state.count(namespace=table) for table in tables]
-
-        every, live, edges, tags, held, resting = self._snapshot(count)
-        status = self.storage.get_status()
-        return StorageStats(live, every - live, edges, tags, held + resting, status.size_bytes, status.backend)
 
 
 class GraphTransaction(Graph):
@@ -491,7 +251,3 @@ def _checked(given: R, kind: type[R]) -> R:
     if not isinstance(given, kind):
         raise InvalidInput(f"a {kind.__name__} is stored, not {type(given).__name__}")
     return given
-
-
-def _several(node_ids: str | Iterable[str]) -> list[str]:
-    return [node_ids] if isinstance(node_ids, str) else list(node_ids)

@@ -2,7 +2,7 @@
 
 A graph becomes a ``MultiDiGraph`` whose nodes have the attributes of :class:`.records.Node` and whose edges, keyed by
 id, those of :class:`.records.Relationship`. The other way any graph of networkx is taken: attributes that are no fields
-go into ``data``, an edge without id gets one, an undirected edge becomes one in each direction.
+go into ``data``, an edge without id gets one, an undirected edge becomes one in each direction. Vectors stay behind.
 """
 
 from __future__ import annotations

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from ...contract import SearchHit, SearchHits, StorageBackend
-from ...errors import InvalidInput
 from ...filters import Filter, where
-from ...similarity import VectorInput, to_vector
+from ...similarity import VectorInput
 from . import nodes as node_store
-from .errors import GraphTooLarge, NodeNotFound
-from .layout import Batch, check_id, check_tag, check_type
-from .nodes import Kept, labels
+from .errors import GraphTooLarge
+from .layout import check_tag, check_type
+from .nodes import Kept
 from .records import NodeHit, VectorHit
-from .settings import VectorConfig
 from .stepping import Steps
+from .vectors import own_metadata
 from .walking import reach
 
 #: Nodes within the given hops that a search may be confined to.
@@ -82,27 +81,3 @@ def as_nodes(storage: StorageBackend, kept: Kept, hits: Iterable[SearchHit]) -> 
 def as_vectors(hits: SearchHits) -> list[VectorHit]:
     """The vectors that were found, best first."""
     return [VectorHit(hit.key, hit.score, own_metadata(hit.metadata)) for hit in hits]
-
-
-def own_metadata(kept: dict[str, Any]) -> dict[str, Any]:
-    """What the caller stored beside a vector."""
-    return dict(kept.get("metadata") or {})
-
-
-def store_vectors(
-    tx: StorageBackend, kept: Kept, config: VectorConfig, given: list[tuple[str, VectorInput, dict[str, Any]]]
-) -> int:
-    """Give nodes their vectors, each with metadata. Raises NodeNotFound, InvalidValue, IndexFull."""
-    places = kept.places
-    found = node_store.load_many(tx, kept, dict.fromkeys(check_id(node_id) for node_id, _, _ in given))
-    batch = Batch()
-    for node_id, vector, metadata in given:
-        node = found.get(node_id)
-        if node is None:
-            raise NodeNotFound(places.root, node_id)
-        if not isinstance(metadata, dict):
-            raise InvalidInput("the metadata of a vector is a dict")
-        held = to_vector(vector, config.index).astype("<f4").tobytes()
-        batch.put(places.vectors, node_id, held, {"metadata": metadata, **labels(node)})
-    batch.apply(tx)
-    return len(given)

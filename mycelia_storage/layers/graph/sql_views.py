@@ -5,7 +5,7 @@ view            columns
 ==============  ====================================================================================================
 nodes           id, data, metadata, created_at, updated_at, created_by, updated_by, node_type, deleted
 relationships   id, from_node, to_node, relation_type, data, created_at, created_by, and beyond the original weight,
-                valid_from, valid_to, recorded_at
+                valid_from, valid_to, recorded_at, end_recorded_at
 node_tags       node_id, tag
 vectors         id, vector_data, metadata, created_at, updated_at
 ==============  ====================================================================================================
@@ -56,6 +56,7 @@ def views(places: Places) -> dict[str, SqlView]:
                 SqlColumn("valid_from", ("value", "valid_from"), "integer"),
                 SqlColumn("valid_to", ("value", "valid_to"), "integer"),
                 SqlColumn("recorded_at", ("value", "recorded_at"), "integer"),
+                SqlColumn("end_recorded_at", ("value", "end_recorded_at"), "integer"),
             ),
         ),
         "node_tags": SqlView(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from ...contract import StorageBackend
 from ...errors import InvalidInput
-from ...names import key_prefix
-from .layout import Link, Places, check_id, check_type, read_link
+from ...filters import And, Filter, where
+from ...names import join_key, key_prefix
+from .layout import FAR_PART, Link, Places, check_id, check_type, read_link, split_link_key
 from .records import Direction
 
 _SIDES: Final[dict[str, tuple[bool, ...]]] = {"out": (True,), "in": (False,), "both": (True, False)}
@@ -50,20 +51,33 @@ class Steps:
         turned: dict[Direction, Direction] = {"out": "in", "in": "out", "both": "both"}
         return Steps(turned[self.direction], self.types, self.as_of, self.known_at)
 
-    @property
-    def timeless(self) -> bool:
-        """Whether a key alone decides."""
-        return self.as_of is None and self.known_at is None
-
     def allows(self, link: Link) -> bool:
         """Whether time lets the link be."""
-        at = self.as_of
-        if at is not None and (
-            (link.valid_from is not None and at < link.valid_from)
-            or (link.valid_to is not None and at >= link.valid_to)
-        ):
-            return False
-        return self.known_at is None or link.recorded_at <= self.known_at
+        at, known = self.as_of, self.known_at
+        if at is not None:
+            if link.valid_from is not None and at < link.valid_from:
+                return False
+            if link.valid_to is not None and at >= link.valid_to:
+                # An end that had not been recorded yet was no end to who asked then.
+                return known is not None and link.recorded_at <= known < (link.end_recorded_at or link.recorded_at)
+        return known is None or link.recorded_at <= known
+
+    @property
+    def condition(self) -> Filter | None:
+        """What :meth:`allows` asks, of the rows of ``out`` and ``in``; None if a key alone decides."""
+        parts: list[Filter] = []
+        if self.as_of is not None:
+            ended = where("$value[3]") <= self.as_of
+            if self.known_at is not None:
+                ended = ended & ~(where("$value[4]") > self.known_at)
+            parts += [~(where("$value[2]") > self.as_of), ~ended]
+        if self.known_at is not None:
+            parts.append(where("$value[0]") <= self.known_at)
+        return And(tuple(parts)) if parts else None
+
+    def namespaces(self, places: Places) -> list[str]:
+        """Those whose rows lead on from a node."""
+        return [places.out if outward else places.into for outward in _SIDES[self.direction]]
 
     def ranges(self, places: Places, node_id: str) -> Iterator[tuple[bool, str, str]]:
         """The ranges that hold a node's links, in order: outward or not, namespace, prefix."""
@@ -118,20 +132,73 @@ def _read_cursor(cursor: str | None) -> tuple[Side | None, str | None]:
     return ("out" if cursor[0] == "o" else "in"), cursor[1:]
 
 
-def links(storage: StorageBackend, places: Places, node_id: str, steps: Steps) -> Iterator[Link]:
-    """Every link of a node that may be taken; a loop comes once or twice."""
-    for outward, namespace, prefix in steps.ranges(places, node_id):
-        for entry in storage.scan(namespace=namespace, prefix=prefix):
-            link = read_link(entry.key, entry.value, outward)
-            if steps.allows(link):
-                yield link
+def reached(
+    storage: StorageBackend,
+    places: Places,
+    node_ids: Iterable[str],
+    steps: Steps,
+    hops: int = 1,
+    limit: int | None = None,
+) -> dict[str, int]:
+    """The nodes within ``hops`` steps, with the steps to each, nearest first, then by id; ``limit`` at most."""
+    found = storage.follow(
+        node_ids,
+        namespaces=steps.namespaces(places),
+        part=FAR_PART,
+        second=steps.types,
+        filter=steps.condition,
+        hops=hops,
+        limit=limit,
+    )
+    return {str(node): hop for node, hop in found.items()}
+
+
+class Row(NamedTuple):
+    """A row of ``out`` or ``in`` as its key alone tells it."""
+
+    near: str
+    out_key: str
+
+
+def first_rows(
+    storage: StorageBackend, places: Places, node_ids: Iterable[str], steps: Steps, limit: int
+) -> dict[str, Row]:
+    """The nodes one step away in order of id, each with the first row that leads there; ``limit`` at most."""
+    found = storage.follow_keys(
+        node_ids,
+        namespaces=steps.namespaces(places),
+        part=FAR_PART,
+        second=steps.types,
+        filter=steps.condition,
+        limit=limit,
+    )
+    rows = {}
+    for far, (namespace, key) in found.items():
+        near, relation_type, _, relationship_id = split_link_key(key)
+        out_key = key if namespace == places.out else join_key(str(far), relation_type, near, relationship_id)
+        rows[str(far)] = Row(near, out_key)
+    return rows
+
+
+def read_rows(storage: StorageBackend, places: Places, rows: Iterable[Row]) -> list[Link]:
+    """The links of rows."""
+    values = storage.get_many([row.out_key for row in rows], namespace=places.out)
+    return [read_link(key, value, True) for key, value in values.items()]
 
 
 def links_of_many(
-    storage: StorageBackend, places: Places, node_ids: Iterable[str], steps: Steps
+    storage: StorageBackend,
+    places: Places,
+    node_ids: Iterable[str],
+    steps: Steps,
+    ends: Collection[str] | None = None,
 ) -> Iterator[tuple[str, Link]]:
-    """Every link that may be taken of many nodes, each with the node that it was met at: all outward ones first."""
+    """Every link that may be taken of many nodes, each with the node that it was met at: all outward ones first.
+
+    ``ends``: only links whose other end is one of these.
+    """
     waiting = list(node_ids)
+    parts = None if ends is None else {FAR_PART: ends}
     for outward in _SIDES[steps.direction]:
         namespace = places.out if outward else places.into
         prefixes = [
@@ -139,7 +206,7 @@ def links_of_many(
             for node in waiting
             for type in (steps.types if steps.types is not None else (None,))
         ]
-        for entry in storage.scan_prefixes(prefixes, namespace=namespace):
+        for entry in storage.scan_prefixes(prefixes, namespace=namespace, parts=parts):
             link = read_link(entry.key, entry.value, outward)
             if steps.allows(link):
                 yield (link.from_node if outward else link.to_node), link

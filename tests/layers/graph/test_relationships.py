@@ -187,6 +187,32 @@ def test_a_relationship_ends_and_stays_readable(fill: Fill) -> None:
         graph.end_relationship("ab", 5)
 
 
+def test_an_end_was_none_to_who_asked_before_it_was_recorded(fill: Fill) -> None:
+    graph = fill("ab", "ab", valid_from=10, recorded_at=100)
+    ended = graph.end_relationship("ab", 20)
+    assert ended.recorded_at == 100
+    told = ended.end_recorded_at
+    assert told is not None
+    assert told > 100
+
+    def holds(as_of: int, known_at: int | None) -> bool:
+        found = [
+            bool(graph.neighbours("a", as_of=as_of, known_at=known_at).neighbours),
+            "b" in graph.reach("a", as_of=as_of, known_at=known_at),
+            graph.shortest_path("b", "a", direction="in", weighted=True, as_of=as_of, known_at=known_at) is not None,
+        ]
+        assert len(set(found)) == 1
+        return found[0]
+
+    assert [holds(25, known) for known in (99, 100, told - 1, told, None)] == [False, True, True, False, False]
+    assert [holds(15, known) for known in (99, 100, told - 1, told, None)] == [False, True, True, True, True]
+    assert graph.load_relationship("ab") == ended
+    replaced = graph.store_relationship(Relationship("a", "b", "next", id="ab", valid_from=10))
+    assert replaced.recorded_at is not None
+    assert replaced.recorded_at > 100
+    assert not holds(15, 100)
+
+
 def test_duplicates_are_merged(graph: Graph) -> None:
     graph.store_many(
         [

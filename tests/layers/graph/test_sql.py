@@ -272,7 +272,7 @@ def test_the_views_have_the_originals_columns(people: Graph) -> None:
     wanted = {
         "nodes": "id data metadata created_at updated_at created_by updated_by node_type deleted",
         "relationships": "id from_node to_node relation_type data created_at created_by"
-        " weight valid_from valid_to recorded_at",
+        " weight valid_from valid_to recorded_at end_recorded_at",
         "node_tags": "node_id tag",
         "vectors": "id vector_data metadata created_at updated_at",
     }

@@ -10,6 +10,7 @@ from typing import Any
 import networkx
 import pytest
 
+from mycelia_storage.backends.memory import MemoryStorageBackend
 from mycelia_storage.errors import InvalidInput
 from mycelia_storage.layers.graph import Graph, GraphPath, GraphTooLarge, Node, Relationship
 from mycelia_storage.layers.graph.networks import to_networkx
@@ -166,3 +167,57 @@ def test_a_hub_of_thousands_is_read_in_pages(graph: Graph) -> None:
     assert graph.reach("n0001", direction="both") == {"n0001": 0}
     assert graph.restore_node("hub")
     assert len(graph.load_relationships("hub")) == count
+
+
+@pytest.mark.parametrize("seed", [20_261_123, 20_261_124])
+def test_every_backend_gives_the_same_walks_as_memory(graph: Graph, seed: int) -> None:
+    other = Graph(MemoryStorageBackend())
+    other.initialize()
+    random_graph(graph, seed, 40, 130)
+    for number in range(0, 130, 5):
+        one = graph.load_relationship(f"e{number}")
+        assert one is not None
+        assert one.valid_from is not None
+        graph.end_relationship(one.id, one.valid_from + 1)
+    other.store_many(list(graph.nodes()), list(graph.relationships()))
+    recorded = sorted(one.recorded_at or 0 for one in graph.relationships())
+    chosen = random.Random(seed)
+    for _ in range(15):
+        start, goal = (f"n{number}" for number in chosen.sample(range(40), 2))
+        rules: dict[str, Any] = {
+            "direction": chosen.choice(["out", "in", "both"]),
+            "types": chosen.choice([None, None, "red", ()]),
+            "as_of": chosen.choice([None, None, 50]),
+            "known_at": chosen.choice([None, None, recorded[0] - 1, recorded[-1]]),
+        }
+        hops, limit = chosen.randrange(7), chosen.choice([1, 5, 20, None])
+        found = [
+            (
+                list(one.reach([start, goal], hops=hops, limit=limit, **rules).items()),
+                one.subgraph(start, hops=hops, max_nodes=limit or 99, max_relationships=30, **rules),
+                one.shortest_path(start, goal, **rules),
+                one.shortest_path(start, goal, weighted=True, **rules),
+            )
+            for one in (graph, other)
+        ]
+        assert found[0] == found[1]
+
+
+def test_long_ways(fill: Fill) -> None:
+    names = [chr(ord("a") + number) for number in range(26)]
+    graph = fill("".join(names), *(here + there for here, there in pairwise(names)))
+    assert graph.reach("a", hops=25) == {name: number for number, name in enumerate(names)}
+    for weighted in (False, True):
+        path = graph.shortest_path("a", "z", weighted=weighted)
+        assert path is not None
+        assert (path.nodes, path.cost) == (names, 25)
+    assert graph.shortest_path("a", "z", max_hops=24) is None
+
+
+def test_of_equally_light_ways_the_shortest(fill: Fill) -> None:
+    graph = fill("abcd")
+    for way, weight in (("ab", 0), ("bc", 0), ("cd", 0), ("ad", 0), ("db", 0)):
+        graph.store_relationship(Relationship(way[0], way[1], "next", id=way, weight=weight))
+    path = graph.shortest_path("a", "d", weighted=True)
+    assert path is not None
+    assert (path.nodes, path.cost) == (["a", "d"], 0)
