@@ -4,6 +4,7 @@
 what keeps it in            how
 ==========================  ==========================================================================================
 words                       :mod:`.sql_words`: one SELECT, functions of a list, no names with a schema as functions
+names after a dot           those that are functions to the server are refused, as ``(x).name`` is a call
 READ ONLY transaction       the server refuses every write, and functions that write
 DECLARE CURSOR              the server takes a plain query there and nothing else: no WITH that writes, no INTO, no COPY
 extended protocol           the server takes one statement; parameters are bound by it
@@ -54,11 +55,15 @@ SET LOCAL max_parallel_workers_per_gather = 0"""
 # No table stands in it, so it adds no lock to what it shows.
 _LOCKED: Final = """SELECT relation FROM pg_catalog.pg_lock_status()
 WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation'"""
+_CALLS: Final = """SELECT proname::text FROM pg_catalog.pg_proc WHERE proname = ANY (%s::pg_catalog.name[])
+AND pronamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'pg_catalog') LIMIT 1"""
 _ENTRIES: Final = """WITH RECURSIVE tables AS (SELECT %s::pg_catalog.regclass::oid AS id
 UNION SELECT inhrelid FROM pg_catalog.pg_inherits JOIN tables ON inhparent = id),
 kept AS (SELECT id FROM tables UNION SELECT indexrelid FROM pg_catalog.pg_index JOIN tables ON indrelid = id)
 SELECT relation FROM unnest(%s::oid[]) AS relation WHERE relation NOT IN (SELECT id FROM kept)"""
 
+#: Whole numbers with more digits are floats, mostly infinite, as they are on SQLite.
+_MOST_DIGITS: Final = 300
 #: Seconds that the server has to stop a query by itself.
 _GRACE: Final = 2.0
 _TYPES: Final = {
@@ -85,6 +90,8 @@ def query(
     rest = f", {asked.ctes}" if asked.ctes else f" ({asked.select})"
     statement = f"DECLARE mycelia_query NO SCROLL CURSOR FOR WITH RECURSIVE {made.replace('%', '%%')}{rest}"
     deadline = time.monotonic() + timeout
+    # In a transaction of its own: the query's has locks on the entries alone.
+    _check_members(link, asked.members.difference(*_columns(views)))
     milliseconds = max(1, int(timeout * 1000))
     script = _SETTINGS.format(limit=milliseconds, idle=milliseconds + 5_000)
     link.script(f"{script}; {place.enter}" if place.enter else script)
@@ -135,6 +142,21 @@ class _Cutter:
                 ours.shutdown(socket.SHUT_RDWR)
 
 
+def _columns(views: Mapping[str, SqlView]) -> list[set[str]]:
+    return [{column.name for column in view.columns} for view in views.values()]
+
+
+def _check_members(link: Link, names: frozenset[str]) -> None:
+    """Raise SqlRefused if one of the names after a dot is a function. Others are in no schema that is searched."""
+    if names:
+        # The server cuts a longer name off after 63 bytes; whether in the middle of a character is no matter here.
+        cut = [name.encode()[:63].decode(errors="ignore") for name in names]
+        with link.connection.cursor() as cursor:
+            found = cursor.execute(_CALLS, (cut,), prepare=False).fetchone()
+        if found is not None:
+            raise SqlRefused(f"a query may not use the function {found[0]}")
+
+
 def _check_tables(link: Link, place: Place) -> None:
     """Raise SqlRefused if the query has locked any table but the entries."""
     with link.connection.cursor(binary=True) as cursor:
@@ -170,7 +192,8 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return value
     if isinstance(value, Decimal):
-        return int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
+        whole = value.is_finite() and value.adjusted() <= _MOST_DIGITS and value == value.to_integral_value()
+        return int(value) if whole else float(value)
     return str(value)
 
 

@@ -120,3 +120,16 @@ def test_what_is_no_text_is_refused(small: Graph) -> None:
 def test_a_number_in_data_is_asked_for_alike(small: Graph) -> None:
     sql = "SELECT id FROM nodes WHERE CAST(data ->> 'n' AS integer) = ?"
     assert small.execute_query(sql, [5]).rows == [("a",)]
+
+
+def test_names_after_a_dot_are_columns_where_they_are_no_functions(small: Graph) -> None:
+    """To PostgreSQL ``(x).name`` may be a call, which read any file of the server."""
+    sql = "SELECT w.depth FROM (SELECT 1 AS depth) w JOIN nodes n ON n.id = 'a'"
+    assert small.execute_query(sql).rows == [(1,)]
+
+
+@on_postgres
+def test_postgres_functions_of_the_list_may_stand_after_a_dot(small: Graph) -> None:
+    sql = "SELECT x.upper AS up, (n).id AS id FROM nodes n, unnest(ARRAY['b']) x WHERE (n).id = 'a'"
+    assert small.execute_query(sql).rows == [("B", "a")]
+    assert small.execute_query("SELECT 1e5000::numeric AS n").rows == [(float("inf"),)]
