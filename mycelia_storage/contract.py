@@ -58,7 +58,7 @@ from .batches import (
 )
 from .errors import KeyNotFound, MigrationError, SqlUnavailable, TransactionError
 from .filters import Filter as Filter, FilterInput, Sort as Sort, SortInput
-from .following import Ways, follow_by_scanning, read_parts, with_parts
+from .following import Ways, follow_by_scanning, follow_keys_by_scanning, read_parts, with_parts
 from .indexes import Index as Index, pick_index as pick_index
 from .names import DEFAULT_NAMESPACE, KeyPart, Namespace as Namespace, check_keys, check_namespace
 from .repeating import repeat_while_busy
@@ -141,6 +141,19 @@ class StorageBackend(ABC):
         """The values of those ``keys`` that exist, in the order of ``keys``."""
         entries = (self.get_entry(key, namespace=namespace) for key in keys)
         return {entry.key: entry.value for entry in entries if entry is not None}
+
+    def get_across(
+        self, wanted: Mapping[str, Iterable[str]] | Mapping[Namespace, Iterable[str]]
+    ) -> dict[str, dict[str, Any]]:
+        """:meth:`get_many` in several namespaces, keys by namespace: the values found, by the names of all of them.
+
+        On a server that is one round trip, and one state.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for namespace, keys in wanted.items():
+            name = check_namespace(namespace)
+            found.setdefault(name, {}).update(self.get_many(keys, namespace=name))
+        return found
 
     def set_many(
         self,
@@ -247,6 +260,22 @@ class StorageBackend(ABC):
         transaction. Raises InvalidInput, and InvalidKey for keys that lead to what is no part.
         """
         return follow_by_scanning(self, Ways.read(starts, namespaces, part, second, filter, hops, limit))
+
+    def follow_keys(
+        self,
+        starts: Iterable[KeyPart],
+        *,
+        namespaces: Iterable[Namespace],
+        part: int,
+        second: Iterable[KeyPart] | None = None,
+        filter: FilterInput | None = None,
+        limit: int | None = None,
+    ) -> dict[KeyPart, tuple[str, str]]:
+        """One hop of :meth:`follow`: each part that a key leads to, with the namespace and the key.
+
+        Of several keys it is the first one in the first of ``namespaces``. In order of the parts; ``limit`` at most.
+        """
+        return follow_keys_by_scanning(self, Ways.read(starts, namespaces, part, second, filter, 1, limit))
 
     def query(
         self,

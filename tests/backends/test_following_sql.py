@@ -50,6 +50,10 @@ def test_sqlite_follows_three_hops_in_one_statement(tmp_path: Path, monkeypatch:
             assert all("(namespace=? AND key>? AND key<?)" in step for step in searches)
             if "filter" not in more:
                 assert all("COVERING INDEX" in step for step in searches)
+        calls.clear()
+        keys = storage.follow_keys(["1", "2"], namespaces=["m", "n"], part=2)
+        assert keys == {"3": ("n", join_key("1", "to", "3")), "6": ("n", join_key("2", "to", "6"))}
+        assert len(calls) == 2
 
 
 def test_postgres_follows_three_hops_in_one_statement(
@@ -69,4 +73,8 @@ def test_postgres_follows_three_hops_in_one_statement(
                 assert len(ranges) == 2
                 assert all("key >= " in line and "key < " in line for line in ranges)
                 assert not any("Join Filter" in line for line in plan)
+            calls.clear()
+            keys = storage.follow_keys(["1", "2"], namespaces=["m", "n"], part=2)
+            assert keys == {"3": ("n", join_key("1", "to", "3")), "6": ("n", join_key("2", "to", "6"))}
+            assert len(calls) == 1
             storage.optimize()

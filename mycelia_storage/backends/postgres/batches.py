@@ -3,6 +3,10 @@
 A large chunk goes into a temporary table by COPY, a small one along with the statement as arrays; one upsert then
 takes it over, and what text and vector indexes want is kept after that (:mod:`.keeping`). A chunk with a unique index,
 with existing keys that may not be overwritten, or with more vectors than there is room for, is written entry by entry.
+
+Within a transaction a small batch is one round trip: what was learned of its namespaces before is sent along, and the
+upsert writes nothing where it no longer holds. What makes or drops namespaces and indexes outside a transaction has
+``storage_gate`` for itself, which every transaction shares, so what the upsert has seen holds for what is kept after.
 """
 
 from __future__ import annotations
@@ -63,6 +67,18 @@ _MICROS: Final = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
 _UPSERT: Final = f"""WITH clock AS MATERIALIZED (SELECT {_MICROS} AS us, {{now}} AS ms)
 {_INTO} greatest(clock.us, %s::bigint), clock.ms, clock.ms, clock.ms + b.ends FROM clock, %source%{_OVER}
 CASE WHEN e.expires_at <= excluded.updated_at THEN excluded.created_at ELSE e.created_at END"""
+# None is written unless all namespaces are as they were known, and their vector indexes have room.
+_UPSERT_KNOWN: Final = _UPSERT.replace(
+    "FROM clock, %source%",
+    """FROM clock, %source% WHERE (
+  SELECT count(*) FROM unnest(%s::text[], %s::bigint[]) AS known (namespace, uniques)
+  JOIN {s}.storage_namespaces AS n ON n.tenant = {t} AND n.namespace = known.namespace COLLATE "C"
+  WHERE n.uniques = known.uniques AND n.version_floor < %s::bigint AND NOT n.track_changes
+) = %s AND NOT EXISTS (
+  SELECT 1 FROM unnest(%s::bigint[], %s::bigint[]) AS filled (id, most)
+  WHERE (SELECT sum(u.entries) FROM {s}.storage_sums AS u WHERE u.index_id = filled.id) > filled.most
+)""",
+)
 _UPSERT_NEW: Final = f"{_UPSERT} WHERE e.expires_at <= excluded.updated_at RETURNING e.namespace, e.key"
 _RESTORE: Final = f"{_INTO} b.version, b.created, b.updated, b.ends FROM %source%{_OVER} excluded.created_at"
 _LOG: Final = """WITH moved AS (UPDATE {s}.storage_state SET value = value + %s WHERE tenant = {t} AND name = 'seq'
@@ -77,6 +93,8 @@ _WAKE: Final = "SELECT {s}.storage_wake({t})"
 
 #: Up to so many entries travel as arrays.
 _FEW: Final = 100
+#: Namespaces that are remembered.
+MOST_SPACES: Final = 10_000
 #: One chunk is made while the server takes the one before.
 _CHUNK_ITEMS: Final = 2_500
 _CHUNK_BYTES: Final = 8_000_000
@@ -123,17 +141,23 @@ class Batch:
     def write(self, steps: PostgresTransaction) -> BatchResult:
         """Write everything through ``steps``."""
         written = 0
-        for chunk, count in self.chunks():
+        for chunk, count, is_all in self.chunks():
+            is_simple = is_all and self._overwrite and not self.errors and not steps.private and len(chunk) <= _FEW
+            if is_simple and self._write_known(steps, chunk):
+                written += count
+                continue
+            steps.guard()
             written += count - self._write_chunk(steps, chunk)
         steps.settle()
         if self.errors and self._atomic:
             raise BatchError(self.errors)
         return BatchResult(written, self.errors)
 
-    def chunks(self) -> Iterator[tuple[_Chunk, int]]:
-        """Rows by namespace and key, the last of each, and how many items they were."""
+    def chunks(self) -> Iterator[tuple[_Chunk, int, bool]]:
+        """Rows by namespace and key, the last of each; how many items they were; whether they are the whole batch."""
         chunk: _Chunk = {}
         count = room = 0
+        is_first = True
         own, extra, overwrite = self._namespace, self._metadata, self._overwrite
         plain = extra is None and self._ttl is None
         row: _Row
@@ -171,10 +195,10 @@ class Batch:
             count += 1
             room += len(row[2])
             if count >= _CHUNK_ITEMS or room >= _CHUNK_BYTES:
-                yield chunk, count
-                chunk, count, room = {}, 0, 0
+                yield chunk, count, False
+                chunk, count, room, is_first = {}, 0, 0, False
         if chunk:
-            yield chunk, count
+            yield chunk, count, is_first
 
     def _write_chunk(self, steps: PostgresTransaction, chunk: _Chunk) -> int:
         """Write a chunk; how many of its entries were refused."""
@@ -182,6 +206,7 @@ class Batch:
         if not steps.private or not names <= self._spaces.keys():
             # In a transaction that only the batch knows they stay so: who would change them waits for the lock.
             self._spaces.update(prepare(steps, names))
+            steps.learn(self._spaces)
         spaces = {name: self._spaces[name] for name in names}
         kept = {name: steps.kept(name, space.generation) for name, space in spaces.items() if space.generation}
         refused = 0
@@ -189,7 +214,7 @@ class Batch:
         for name, known in kept.items():
             if known.vectors:
                 refused += self._refuse_no_vectors(chunk, name, known)
-                careful = careful or _may_fill(steps, known, sum(place[0] == name for place in chunk))
+                careful = careful or _may_fill(steps, known, chunk, name)
         tracked = 0
         if any(space.tracked for space in spaces.values()):
             tracked = sum(spaces[name].tracked for name, _ in chunk)
@@ -215,6 +240,38 @@ class Batch:
         self.errors.update({place: KeyExists(*place) for place in existing})
         keep_rows(steps, kept, {place: row for place, row in chunk.items() if place in new})
         return refused + len(existing)
+
+    def _write_known(self, steps: PostgresTransaction, chunk: _Chunk) -> bool:
+        """Write a chunk by what is remembered of its namespaces; False, and nothing is written, where that is not
+        enough or no longer true."""
+        names = {name for name, _ in chunk}
+        spaces = {name: steps.spaces[name] for name in names if name in steps.spaces}
+        if len(spaces) < len(names):
+            return False
+        kept: dict[str, KeptIndexes] = {}
+        rooms: list[tuple[int, int]] = []
+        for name, space in spaces.items():
+            if space.generation:
+                known = steps.remembered(name, space.generation)
+                if known is None or known.uniques:
+                    return False
+                kept[name] = known
+        for name, known in kept.items():
+            if known.vectors:
+                if not all(known.takes(_entry(row)) for (own, _), row in chunk.items() if own == name):
+                    return False
+                coming = sum(place[0] == name for place in chunk)
+                rooms += [(vector.index_id, vector.declared.max_vectors - coming) for vector in known.vectors]
+        lowest = max(space.lowest for space in spaces.values())
+        generations = [space.generation for space in spaces.values()]
+        source = Source(steps, list(chunk.values()), _SET_COLUMNS)
+        if not source.run_known(lowest, list(spaces), generations, rooms):
+            for name in names:
+                steps.spaces.pop(name, None)
+            return False
+        with steps.all_or_nothing():
+            keep_rows(steps, kept, chunk)
+        return True
 
     def _refuse_no_vectors(self, chunk: _Chunk, name: str, known: KeptIndexes) -> int:
         """Take what is no vector out of a chunk; how many."""
@@ -254,7 +311,8 @@ class Source:
         names, types = list(_COLUMNS)[:width], list(_COLUMNS.values())[:width]
         self._parameters: tuple[Any, ...] = ()
         if len(rows) <= _FEW:
-            names, types = list(_COLUMNS), list(_COLUMNS.values())
+            width = max(width, _SET_COLUMNS)
+            names, types = list(_COLUMNS)[:width], list(_COLUMNS.values())[:width]
             arrays = ", ".join(f"%s::{kind}[]" for kind in types)
             self._order = "ordinal"
             self._text = f"unnest({arrays}) WITH ORDINALITY AS b ({', '.join(names)}, ordinal)"
@@ -271,7 +329,14 @@ class Source:
     def run(self, statement: str, *first: Any) -> list[_Row]:
         """A statement with ``%source%`` in it, whose parameters follow ``first``."""
         text = statement.replace("%source%", self._text).replace("%order%", self._order)
-        return self._steps.run(text, (*first, *self._parameters))
+        return self._steps.run(text, (*first, *self._parameters), None if self._parameters else False)
+
+    def run_known(self, lowest: int, names: list[str], generations: list[int], rooms: list[tuple[int, int]]) -> bool:
+        """Write rows sent as arrays if these namespaces are of these generations, and vector indexes hold no more than
+        this; whether it was so."""
+        text = _UPSERT_KNOWN.replace("%source%", self._text)
+        known = (names, generations, lowest, len(names), [id for id, _ in rooms], [most for _, most in rooms])
+        return self._steps.change(text, (lowest, *self._parameters, *known)) > 0
 
     def start(self, statement: str, number: int) -> None:
         """The same for a statement with a number as its one parameter; while it runs, the next rows can be made."""
@@ -288,7 +353,7 @@ class Source:
 
 def prepare(steps: PostgresTransaction, names: Iterable[str]) -> dict[str, Space]:
     """Make the namespaces that are missing, and tell about each."""
-    return {name: Space(*rest) for name, *rest in steps.run(PREPARE, (sorted(names),))}
+    return {name: Space(*rest) for name, *rest in steps.run(PREPARE, (sorted(names),), None)}
 
 
 def keep_rows(steps: PostgresTransaction, kept: dict[str, KeptIndexes], chunk: _Chunk) -> None:
@@ -306,9 +371,9 @@ def _entry(row: _Row) -> Entry:
     return Entry(name, key, decode(value, is_json, name, key), decode_extra(row[5], name, key), 0, 0, 0, None)
 
 
-def _may_fill(steps: PostgresTransaction, known: KeptIndexes, coming: int) -> bool:
-    """Whether so many more entries may be more than a vector index has room for."""
-    return keeping.room_left(steps, known) < coming
+def _may_fill(steps: PostgresTransaction, known: KeptIndexes, chunk: _Chunk, name: str) -> bool:
+    """Whether a chunk's entries of a namespace may be more than its vector indexes have room for."""
+    return keeping.room_left(steps, known) < sum(place[0] == name for place in chunk)
 
 
 def restore(steps: PostgresTransaction, entries: Iterable[Entry]) -> int:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
@@ -24,7 +24,7 @@ from ...errors import (
     UniqueViolation,
 )
 from ...indexes import FieldIndex
-from . import care, graphs, physical
+from . import batches, care, graphs, physical
 from .driver_errors import translate, unknown_outcome
 from .kept_indexes import KeptIndexes, KeptVector
 from .pool import Link
@@ -284,31 +284,41 @@ class PostgresTransaction(PostgresWrites, Transaction):
         if self._read_only or not self._session.writes:
             raise StorageReadOnly("a read-only transaction cannot write")
 
-    def _steps(self, work: Callable[[PostgresTransaction], T]) -> T:
+    def _steps(self, work: Callable[[PostgresTransaction], T], guarded: bool = True) -> T:
         session = self._session
         with session.mutex:
             self._check_writable()
             outer = session.guarded
-            self._script("SAVEPOINT step")
-            session.guarded = True
+            session.guarded = False
             try:
+                if guarded:
+                    self.guard()
                 result = work(self)
             except BaseException:
-                session.guarded = outer
+                was, session.guarded = session.guarded, outer
                 with suppress(psycopg.Error):
                     session.link.settle()
-                if session.state == "open":
+                if was and session.state == "open":
                     self._script("ROLLBACK TO step; RELEASE step")
                 raise
-            session.guarded = outer
-            self._script("RELEASE step")
+            was, session.guarded = session.guarded, outer
+            if was:
+                self._script("RELEASE step")
             return result
+
+    def guard(self) -> None:
+        """Make what follows in this step one that is undone whole by itself. Without that, as for a single write, an
+        error of the server ends the transaction."""
+        session = self._session
+        if not self.private and not session.guarded:
+            self._script("SAVEPOINT step")
+            session.guarded = True
 
     # -- for work in steps -----------------------------------------------------------------------------------------
 
-    def run(self, statement: str, parameters: Sequence[Any]) -> Rows:
-        """The rows of a statement that is not worth preparing."""
-        return self._run(self._place.sql(statement), parameters, False)
+    def run(self, statement: str, parameters: Sequence[Any], prepare: bool | None = False) -> Rows:
+        """The rows of a statement that is not worth preparing, or, with None, once it has run a few times."""
+        return self._run(self._place.sql(statement), parameters, prepare)
 
     def script(self, sql: str) -> None:
         """Several statements in one round trip."""
@@ -363,6 +373,23 @@ class PostgresTransaction(PostgresWrites, Transaction):
             except psycopg.Error as error:
                 raise session.failed(error) from error
 
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """What belongs to something written without a :meth:`guard`: an error ends the transaction."""
+        try:
+            yield
+        except BaseException:
+            session = self._session
+            if session.state == "open" and not session.link.failed:
+                session.end("lost")
+            raise
+
+    def change(self, statement: str, parameters: Sequence[Any]) -> int:
+        """How many rows a writing statement changed; prepared once it has run a few times."""
+        with self._session.mutex:
+            self._run(self._place.sql(statement), parameters, None)
+            return self._session.link.affected
+
     def now(self) -> int:
         """The server's clock in UTC milliseconds."""
         return int(self._rows(_NOW, ())[0][0])
@@ -372,10 +399,25 @@ class PostgresTransaction(PostgresWrites, Transaction):
         if self.private:
             self._session.deadline = time.monotonic() + _LONG
 
+    @property
+    def spaces(self) -> dict[str, batches.Space]:
+        """What is remembered of namespaces that log no changes. It may be out of date."""
+        return self._storage._spaces
+
+    def learn(self, spaces: Mapping[str, batches.Space]) -> None:
+        """Remember what was found of namespaces."""
+        if len(self.spaces) > batches.MOST_SPACES:
+            self.spaces.clear()
+        self.spaces.update((name, space) for name, space in spaces.items() if not space.tracked)
+
+    def remembered(self, namespace: str, generation: int) -> KeptIndexes | None:
+        """What the indexes of a namespace want kept, if it is known for that generation."""
+        known = self._kept.get(namespace)
+        return known if known is not None and known.generation == generation else None
+
     def kept(self, namespace: str, generation: int) -> KeptIndexes:
         """What the indexes of a namespace, which are of that generation, want kept."""
-        known = self._kept.get(namespace)
-        return known if known is not None and known.generation == generation else self._find_kept(namespace)
+        return self.remembered(namespace, generation) or self._find_kept(namespace)
 
     def claim(self, namespace: str, key: str, entry: Entry) -> None:
         """Give the entry's values of unique indexes to it. Raises UniqueViolation."""

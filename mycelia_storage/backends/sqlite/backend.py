@@ -15,7 +15,7 @@ import apsw
 from ...contract import BatchResult, CheckReport, Entries, Entry, Status, Transaction, check_isolation, check_version
 from ...errors import StorageError
 from ...indexes import VectorIndex
-from ...migrations import Migration, Migrator
+from ...migrations import Migration, Migrator, check_component
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...nearest.index import NearestIndex
 from ...nearest.settings import VectorSettings
@@ -301,6 +301,7 @@ class SQLiteStorageBackend(TextReads, VectorReads, SimpleWrites):
     @contextmanager
     def component_migrator(self, component: str, migrations: Iterable[Migration]) -> Iterator[Migrator]:
         self._file.require_open()
+        check_component(component)
         connection = open_connection(self.path, self.settings, query_only=self.settings.read_only)
         try:
             yield Migrator(journal.SQLiteJournal(connection), migrations, component)

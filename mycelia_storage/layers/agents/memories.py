@@ -87,9 +87,12 @@ class Memories(MemoryReads):
 
     def _store_new(self, tx: StorageBackend, memories: list[tuple[Memory, bytes | None]]) -> None:
         places = self._places
-        self._require(tx, places.rooms, (memory.room_id for memory, _ in memories), "room")
-        self._require(tx, places.entities, (memory.entity_id for memory, _ in memories), "entity")
-        taken = set(tx.get_many([join_key("memory", str(each.id)) for each, _ in memories], namespace=places.lookups))
+        wanted = {
+            places.rooms: [memory.room_id for memory, _ in memories],
+            places.entities: [memory.entity_id for memory, _ in memories],
+        }
+        lookups = [join_key("memory", str(memory.id)) for memory, _ in memories]
+        taken = set(self._require(tx, wanted, {places.lookups: lookups})[places.lookups])
         items: list[dict[str, Any]] = []
         for memory, packed in memories:
             lookup = join_key("memory", str(memory.id))
