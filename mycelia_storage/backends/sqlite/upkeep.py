@@ -20,14 +20,13 @@ class SQLiteUpkeep(Upkeep["SQLiteStorageBackend"]):
     """The thread of one SQLite storage."""
 
     def look_after(self, storage: SQLiteStorageBackend) -> None:
-        for session in [storage._session, *storage._snapshots]:
-            if session is not None:
-                session.expire()
+        for session in storage._sessions.open():
+            session.expire()
 
     def sweep_up(self, storage: SQLiteStorageBackend) -> None:
         while storage._rows(_ANY_EXPIRED, (now_ms(),)):
-            storage._write(lambda writer: writer.sweep(_SWEEP_AT_ONCE))
+            storage._change(lambda writer: writer.sweep(_SWEEP_AT_ONCE))
         if storage._rows(_ANY_CHANGES, ()):
-            storage._write(lambda writer: writer.prune())
+            storage._change(lambda writer: writer.prune())
         if storage._nearest:
             save_due(storage)
