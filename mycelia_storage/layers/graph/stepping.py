@@ -39,6 +39,8 @@ class Steps:
         if direction not in get_args(Direction):
             raise InvalidInput('direction is "out", "in" or "both"')
         if types is not None:
+            if not isinstance(types, Iterable):
+                raise InvalidInput("types are a type or several")
             types = tuple(sorted({check_type(type) for type in ((types,) if isinstance(types, str) else types)}))
         for time in (as_of, known_at):
             if time is not None and (not isinstance(time, int) or isinstance(time, bool)):
