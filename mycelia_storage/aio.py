@@ -50,6 +50,7 @@ from .contract import Change, ChangePage, Entry, StorageBackend, Transaction
 from .errors import StorageClosed, TransactionError
 from .lanes import Lane
 from .names import DEFAULT_NAMESPACE, KeyPart, Namespace
+from .storage_lanes import StorageLanes, abandon, certainly, commit, roll_back, roll_back_strictly
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,24 +65,6 @@ SCAN_PAGE: Final = 100
 
 _Method = Callable[Concatenate[StorageBackend, P], R]
 _Awaited = Callable[Concatenate["_AsyncContract", P], Coroutine[Any, Any, R]]
-
-
-class _Lanes:
-    """The lanes of one event loop."""
-
-    def __init__(self, storage: StorageBackend, get: Callable[..., Any], loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.reads = Lane(loop, "mycelia-reads", most=4, merge=(get, storage.get_many))
-        self.writes = Lane(loop, "mycelia-writes", hand_back=1)
-        self.transaction = Lane(loop, "mycelia-transaction")
-        self.work = Lane(loop, "mycelia-work", most=4)
-        self.watchers = Lane(loop, "mycelia-watchers", most=64)
-        #: Write transactions that are open as far as this side knows.
-        self.open: dict[str, Transaction] = {}
-
-    def stop(self) -> None:
-        for lane in (self.reads, self.writes, self.transaction, self.work, self.watchers):
-            lane.stop()
 
 
 def _on(lane: str) -> Callable[[_Method[P, R]], _Awaited[P, R]]:
@@ -111,7 +94,7 @@ class _AsyncContract:
     _target: StorageBackend
     _get: Callable[..., Any]
 
-    def _lanes(self) -> _Lanes:
+    def _lanes(self) -> StorageLanes:
         raise NotImplementedError
 
     def _lane(self, name: str) -> Lane:
@@ -121,6 +104,7 @@ class _AsyncContract:
     get_entry = _reads(StorageBackend.get_entry)
     has = _reads(StorageBackend.has)
     get_many = _reads(StorageBackend.get_many)
+    get_across = _reads(StorageBackend.get_across)
     list = _reads(StorageBackend.list)
     query = _reads(StorageBackend.query)
     count = _reads(StorageBackend.count)
@@ -129,6 +113,7 @@ class _AsyncContract:
     get_namespace = _reads(StorageBackend.get_namespace)
     list_indexes = _reads(StorageBackend.list_indexes)
     follow = _reads(StorageBackend.follow)
+    follow_keys = _reads(StorageBackend.follow_keys)
     search_text = _reads(StorageBackend.search_text)
     search_vectors = _reads(StorageBackend.search_vectors)
     has_near = _reads(StorageBackend.has_near)
@@ -223,12 +208,12 @@ class _AsyncContract:
         lanes = self._lanes()
         kwargs = {"read_only": read_only, "isolation": isolation}
         lane = self._lane("reads" if read_only else "writes")
-        begun = lane.submit(self._target.begin_transaction, (), kwargs, undo=_roll_back)
+        begun = lane.submit(self._target.begin_transaction, (), kwargs, undo=roll_back)
         try:
             transaction: Transaction = await asyncio.shield(begun)
         except asyncio.CancelledError:
             # It may be waiting for the lock, or have begun already: whatever it comes to is undone.
-            begun.add_done_callback(partial(_abandon, lanes))
+            begun.add_done_callback(partial(abandon, lanes))
             raise
         return AsyncTransaction(transaction, lanes, read_only)
 
@@ -243,7 +228,7 @@ class AsyncStorage(_AsyncContract):
     def __init__(self, storage: StorageBackend) -> None:
         self._target = storage
         self._get = storage.get
-        self._bound: _Lanes | None = None
+        self._bound: StorageLanes | None = None
         self._tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
         self._closing: asyncio.Future[None] | None = None
         self.supports_transactions = storage.supports_transactions
@@ -251,7 +236,7 @@ class AsyncStorage(_AsyncContract):
         self.supports_metadata = storage.supports_metadata
         self.backend_name = storage.backend_name
 
-    def _lanes(self) -> _Lanes:
+    def _lanes(self) -> StorageLanes:
         lanes, loop = self._bound, asyncio.get_running_loop()
         if lanes is not None and lanes.loop is loop:
             return lanes
@@ -261,7 +246,7 @@ class AsyncStorage(_AsyncContract):
             if not lanes.loop.is_closed():
                 raise RuntimeError("this AsyncStorage belongs to another event loop, which is still open")
             lanes.stop()
-        self._bound = _Lanes(self._target, self._get, loop)
+        self._bound = StorageLanes(self._target, self._get, loop)
         return self._bound
 
     def _reads(self) -> Lane:
@@ -285,11 +270,11 @@ class AsyncStorage(_AsyncContract):
 
     async def commit(self, id: str) -> None:
         """Commit the transaction of that id. Raises TransactionError, TransactionExpired, CommitUnknown."""
-        await _certainly(self._lanes(), self._target.commit, id)
+        await certainly(self._lanes(), self._target.commit, id)
 
     async def rollback(self, id: str) -> None:
         """Undo the transaction of that id. Raises TransactionError, TransactionExpired."""
-        await _certainly(self._lanes(), self._target.rollback, id)
+        await certainly(self._lanes(), self._target.rollback, id)
 
     async def watch(
         self, *, namespace: Namespace | None = None, since: int | None = None, timeout: float | None = None
@@ -324,10 +309,10 @@ class AsyncStorage(_AsyncContract):
     async def _close(self) -> None:
         lanes = self._bound
         if lanes is None or lanes.loop is not asyncio.get_running_loop():
-            lanes = self._bound = _Lanes(self._target, self._get, asyncio.get_running_loop())
+            lanes = self._bound = StorageLanes(self._target, self._get, asyncio.get_running_loop())
         # The lane of writes may be waiting for one of these.
         for transaction in tuple(lanes.open.values()):
-            lanes.transaction.submit(_roll_back, (transaction,), certain=True)
+            lanes.transaction.submit(roll_back, (transaction,), certain=True)
         for lane in (lanes.writes, lanes.reads, lanes.work, lanes.watchers):
             await lane.drained()
         closed = lanes.transaction.submit(self._target.close, certain=True)
@@ -346,7 +331,7 @@ class AsyncStorage(_AsyncContract):
 class AsyncTransaction(_AsyncContract):
     """A transaction for asyncio: sees its own writes, invisible to others until :meth:`commit`."""
 
-    def __init__(self, transaction: Transaction, lanes: _Lanes, read_only: bool) -> None:
+    def __init__(self, transaction: Transaction, lanes: StorageLanes, read_only: bool) -> None:
         self._target: Transaction = transaction
         self._get = transaction.get
         self._bound = lanes
@@ -355,7 +340,7 @@ class AsyncTransaction(_AsyncContract):
         if not read_only:
             lanes.open[self.id] = transaction
 
-    def _lanes(self) -> _Lanes:
+    def _lanes(self) -> StorageLanes:
         return self._bound
 
     def _lane(self, name: str) -> Lane:
@@ -376,15 +361,15 @@ class AsyncTransaction(_AsyncContract):
 
     async def commit(self, id: str | None = None) -> None:
         """Make the writes durable and visible, all at once. With an id: of that savepoint."""
-        await self._end(_commit, id)
+        await self._end(commit, id)
 
     async def rollback(self, id: str | None = None) -> None:
         """Undo the writes. With an id: of that savepoint."""
-        await self._end(_roll_back_strictly, id)
+        await self._end(roll_back_strictly, id)
 
     async def _end(self, function: Callable[[Transaction, str | None], None], id: str | None) -> None:
         try:
-            await _certainly(self._bound, function, self._target, id)
+            await certainly(self._bound, function, self._target, id)
         finally:
             if id is None:
                 self._bound.open.pop(self.id, None)
@@ -398,7 +383,7 @@ class AsyncTransaction(_AsyncContract):
         """Commit, or roll back on an exception; nothing if the block already did either."""
         if error is not None:
             if self.is_active:
-                await _certainly(self._bound, _roll_back, self._target)
+                await certainly(self._bound, roll_back, self._target)
             self._bound.open.pop(self.id, None)
         elif not self.finished:
             await self.commit()
@@ -433,29 +418,6 @@ class _TransactionBlock:
         finally:
             if self._task is not None:
                 self._storage._owners().discard(self._task)
-
-
-async def _certainly(lanes: _Lanes, function: Callable[..., None], *args: Any) -> None:
-    """Call ``function`` in the lane of the transaction, also when this await is cancelled."""
-    await asyncio.shield(lanes.transaction.submit(function, args, certain=True))
-
-
-def _abandon(lanes: _Lanes, begun: asyncio.Future[Transaction]) -> None:
-    if not begun.cancelled() and begun.exception() is None:
-        lanes.transaction.submit(_roll_back, (begun.result(),), certain=True)
-
-
-def _commit(transaction: Transaction, id: str | None) -> None:
-    transaction.commit(id)
-
-
-def _roll_back_strictly(transaction: Transaction, id: str | None) -> None:
-    transaction.rollback(id)
-
-
-def _roll_back(transaction: Transaction) -> None:
-    if transaction.is_active:
-        transaction.rollback()
 
 
 def _page(entries: Iterator[Entry]) -> Sequence[Entry]:

@@ -9,181 +9,68 @@ bytes (:mod:`mycelia_storage.values`); times are integer UTC milliseconds; durat
 called from any thread. Every method raises ``StorageClosed`` after ``close()``, ``InvalidInput`` (a subclass) for
 arguments that break a rule, before anything is written, and ``StorageBusy`` when the write lock stays taken past
 ``busy_timeout``. A single call is atomic unless its docstring says otherwise. No read sees an expired entry.
+
+What the methods give back is in :mod:`~mycelia_storage.answers`; the longer of the bodies are functions in modules
+beside this one, above all :mod:`~mycelia_storage.scanning`.
 """
 
 from __future__ import annotations
 
-import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from .errors import (
-    BatchError,
-    IndexFull,
-    IndexNotFound,
-    InvalidInput,
-    KeyExists,
-    MigrationError,
-    SqlUnavailable,
-    StorageBusy,
-    StorageError,
-    TransactionError,
-    UniqueViolation,
+# ``X as X``: names that belong to the contract, for others to import from here.
+from . import scanning
+from .answers import (
+    BatchResult as BatchResult,
+    Change as Change,
+    ChangePage as ChangePage,
+    CheckReport as CheckReport,
+    Entry as Entry,
+    EntryList as EntryList,
+    Keys as Keys,
+    NamespaceInfo as NamespaceInfo,
+    Operation as Operation,
+    SearchHit as SearchHit,
+    SearchHits as SearchHits,
+    Status as Status,
 )
-from .field_paths import parse_path
-from .filters import Filter, FilterInput, Sort, SortInput, key_prefix_of, match, parse_filter, parse_sort
-from .following import Ways, follow_by_scanning, read_parts, with_parts
-from .indexes import Index, TextIndex, VectorIndex
-from .names import DEFAULT_NAMESPACE, KeyPart, Namespace, check_key, check_keys, check_namespace
-from .patterns import compile_pattern, literal_prefix
-from .similarity import VectorInput, best, scores, to_matrix, to_vector
-from .sql_views import SqlRows, SqlView
-from .text import occurrences, query_terms, rank
+from .arguments import (
+    check_isolation as check_isolation,
+    check_limit as check_limit,
+    check_page as check_page,
+    check_text as check_text,
+    check_ttl as check_ttl,
+    check_version as check_version,
+)
+from .batches import (
+    BatchItem as BatchItem,
+    Entries as Entries,
+    batch_items as batch_items,
+    batch_pairs as batch_pairs,
+    read_batch_item as read_batch_item,
+    set_one_by_one,
+)
+from .errors import KeyNotFound, MigrationError, SqlUnavailable, TransactionError
+from .filters import Filter as Filter, FilterInput, Sort as Sort, SortInput
+from .following import Ways, follow_by_scanning, follow_keys_by_scanning, read_parts, with_parts
+from .indexes import Index as Index, pick_index as pick_index
+from .names import DEFAULT_NAMESPACE, KeyPart, Namespace as Namespace, check_keys, check_namespace
+from .repeating import repeat_while_busy
+from .scanning import PAGE as PAGE
+from .similarity import VectorInput
+from .sql_views import SqlRows as SqlRows, SqlView as SqlView
+from .watching import watch_by_reading
 
 if TYPE_CHECKING:
     from .migrations import Migration, Migrator
 
 R = TypeVar("R")
-
-Operation = Literal["set", "delete", "expire", "clear"]
-
-#: Entries that a derived method reads at a time.
-PAGE: Final = 500
-
-#: How often ``watch`` looks for changes of other processes, in seconds.
-WATCH_INTERVAL: Final = 0.02
-
-
-class Entry(NamedTuple):
-    """A key with everything that is stored under it."""
-
-    namespace: str
-    key: str
-    value: Any
-    metadata: dict[str, Any]
-    version: int
-    """Rises strictly per key, also across delete and re-create: microseconds of a hybrid clock."""
-    created_at: int
-    updated_at: int
-    expires_at: int | None
-
-
-class Change(NamedTuple):
-    """One write in a namespace that tracks changes. ``key`` is None for ``clear``."""
-
-    seq: int
-    """Rises in commit order through the whole storage."""
-    namespace: str
-    key: str | None
-    operation: Operation
-    version: int
-    """The version that a set gave the entry; for the others a clock value above the version that went."""
-    at: int
-
-
-class ChangePage(NamedTuple):
-    """Changes in order of ``seq``; ``cursor`` is where the next call goes on."""
-
-    changes: list[Change]
-    cursor: int
-    has_more: bool
-
-
-class BatchResult(NamedTuple):
-    """What ``set_many`` did: items written (a key given twice counts twice) and the error of each other item."""
-
-    written: int
-    errors: dict[tuple[str, str], StorageError]
-
-
-class NamespaceInfo(NamedTuple):
-    """A namespace; ``entries`` counts its own, not those of namespaces below it."""
-
-    name: str
-    metadata: dict[str, Any]
-    created_at: int
-    entries: int
-    track_changes: bool
-
-
-class Status(NamedTuple):
-    """The storage at a glance. Sizes are bytes, 0 where the backend keeps no file."""
-
-    healthy: bool
-    backend: str
-    entries: int
-    namespaces: int
-    size_bytes: int
-    wal_bytes: int
-    schema_version: int
-    last_error: str | None
-    details: dict[str, Any]
-
-
-class CheckReport(NamedTuple):
-    """The result of a check: every problem in a sentence."""
-
-    ok: bool
-    problems: list[str]
-
-
-class SearchHit(NamedTuple):
-    """An entry that a search found."""
-
-    key: str
-    score: float
-    """How well it fits, more being better: see :mod:`mycelia_storage.text` and :mod:`mycelia_storage.similarity`."""
-    entry: Entry
-
-    @property
-    def value(self) -> Any:
-        """The entry's value."""
-        return self.entry.value
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """The entry's metadata."""
-        return self.entry.metadata
-
-
-class SearchHits(list[SearchHit]):
-    """What a search found, best first, ties in order of key; a list.
-
-    ``plan`` says how it was done: ``method``, and what else the backend can tell, such as how many entries were
-    looked at.
-    """
-
-    plan: dict[str, Any]
-
-    def __init__(self, hits: Iterable[SearchHit] = (), **plan: Any) -> None:
-        super().__init__(hits)
-        self.plan = plan
-
-
-class BatchItem(NamedTuple):
-    """One item of a batch in its normal form. ``ttl`` is seconds or None."""
-
-    namespace: str
-    key: str
-    value: Any
-    metadata: dict[str, Any] | None
-    ttl: float | None
-
-
-# Inside the class ``list`` is its method, so its signatures name these.
-_list = list
-Keys = list[str]
-EntryList = list[Entry]
-
-#: What ``set_many`` takes: a mapping, or an iterable of (key, value) pairs, entries, or dicts with ``key`` and
-#: ``value`` and optionally ``namespace``, ``metadata`` and ``ttl``.
-Entries = Mapping[str, Any] | Iterable[tuple[str, Any] | Entry | Mapping[str, Any]]
 
 
 class StorageBackend(ABC):
@@ -252,11 +139,20 @@ class StorageBackend(ABC):
 
     def get_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> dict[str, Any]:
         """The values of those ``keys`` that exist, in the order of ``keys``."""
-        found = {}
-        for key in keys:
-            entry = self.get_entry(key, namespace=namespace)
-            if entry is not None:
-                found[entry.key] = entry.value
+        entries = (self.get_entry(key, namespace=namespace) for key in keys)
+        return {entry.key: entry.value for entry in entries if entry is not None}
+
+    def get_across(
+        self, wanted: Mapping[str, Iterable[str]] | Mapping[Namespace, Iterable[str]]
+    ) -> dict[str, dict[str, Any]]:
+        """:meth:`get_many` in several namespaces, keys by namespace: the values found, by the names of all of them.
+
+        On a server that is one round trip, and one state.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for namespace, keys in wanted.items():
+            name = check_namespace(namespace)
+            found.setdefault(name, {}).update(self.get_many(keys, namespace=name))
         return found
 
     def set_many(
@@ -275,26 +171,7 @@ class StorageBackend(ABC):
         ``atomic=True``: one bad item writes nothing and raises BatchError, which names every bad key.
         ``atomic=False``: the good items are written, the others are in ``.errors``.
         """
-        errors: dict[tuple[str, str], StorageError] = {}
-        written = 0
-        with self.transaction() as tx:
-            for item in batch_items(entries, namespace, metadata, ttl, errors):
-                try:
-                    tx.set(
-                        item.key,
-                        item.value,
-                        namespace=item.namespace,
-                        metadata=item.metadata,
-                        overwrite=overwrite,
-                        ttl=item.ttl,
-                    )
-                except (InvalidInput, KeyExists, UniqueViolation, IndexFull) as error:
-                    errors[item.namespace, item.key] = error
-                else:
-                    written += 1
-            if errors and atomic:
-                raise BatchError(errors)
-        return BatchResult(written, errors)
+        return set_one_by_one(self, entries, namespace, metadata, overwrite, ttl, atomic)
 
     def delete_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> int:
         """Delete several entries in one transaction; how many existed."""
@@ -326,21 +203,7 @@ class StorageBackend(ABC):
         ``pattern``: ``*`` any run, ``?`` one character, everything else literal, whole key; None is every key.
         A literal prefix of the pattern is read as a range.
         """
-        check_page(limit, offset)
-        prefix = "" if pattern is None else literal_prefix(pattern)
-        matches = None if pattern is None else compile_pattern(pattern)
-        keys: Keys = []
-        if limit == 0:
-            return keys
-        for entry in self.scan(namespace=namespace, prefix=prefix, after=after):
-            if matches is None or matches(entry.key):
-                if offset:
-                    offset -= 1
-                    continue
-                keys.append(entry.key)
-                if len(keys) == limit:
-                    break
-        return keys
+        return scanning.list_keys(self, pattern, namespace, limit, offset, after)
 
     @abstractmethod
     def scan(
@@ -398,6 +261,22 @@ class StorageBackend(ABC):
         """
         return follow_by_scanning(self, Ways.read(starts, namespaces, part, second, filter, hops, limit))
 
+    def follow_keys(
+        self,
+        starts: Iterable[KeyPart],
+        *,
+        namespaces: Iterable[Namespace],
+        part: int,
+        second: Iterable[KeyPart] | None = None,
+        filter: FilterInput | None = None,
+        limit: int | None = None,
+    ) -> dict[KeyPart, tuple[str, str]]:
+        """One hop of :meth:`follow`: each part that a key leads to, with the namespace and the key.
+
+        Of several keys it is the first one in the first of ``namespaces``. In order of the parts; ``limit`` at most.
+        """
+        return follow_keys_by_scanning(self, Ways.read(starts, namespaces, part, second, filter, 1, limit))
+
     def query(
         self,
         filter: FilterInput | None = None,
@@ -411,17 +290,11 @@ class StorageBackend(ABC):
 
         :mod:`mycelia_storage.filters` has the language. Raises InvalidFilter.
         """
-        condition, order = parse_filter(filter), parse_sort(sort)
-        check_page(limit, offset)
-        found = [entry for entry in self.scan(namespace=namespace) if condition is None or match(condition, entry)]
-        if order:
-            found = order.sorted(found)
-        return found[offset:] if limit is None else found[offset : offset + limit]
+        return scanning.query(self, filter, namespace, sort, limit, offset)
 
     def count(self, *, namespace: Namespace = DEFAULT_NAMESPACE, filter: FilterInput | None = None) -> int:
         """How many entries match."""
-        condition = parse_filter(filter)
-        return sum(condition is None or match(condition, entry) for entry in self.scan(namespace=namespace))
+        return scanning.count(self, namespace, filter)
 
     @abstractmethod
     def clear(self, *, namespace: Namespace | None = None) -> int:
@@ -434,8 +307,6 @@ class StorageBackend(ABC):
 
     def get_metadata(self, key: str, *, namespace: Namespace = DEFAULT_NAMESPACE) -> dict[str, Any]:
         """The metadata of ``key``, ``{}`` for none. Raises KeyNotFound."""
-        from .errors import KeyNotFound
-
         entry = self.get_entry(key, namespace=namespace)
         if entry is None:
             raise KeyNotFound(check_namespace(namespace), key)
@@ -443,12 +314,7 @@ class StorageBackend(ABC):
 
     @abstractmethod
     def set_metadata(
-        self,
-        key: str,
-        metadata: dict[str, Any],
-        *,
-        namespace: Namespace = DEFAULT_NAMESPACE,
-        merge: bool = True,
+        self, key: str, metadata: dict[str, Any], *, namespace: Namespace = DEFAULT_NAMESPACE, merge: bool = True
     ) -> int:
         """Merge into (top level) or replace the metadata; the entry's new version. Keeps value and expiry.
 
@@ -505,14 +371,7 @@ class StorageBackend(ABC):
         """The same for explicit :meth:`commit` and :meth:`rollback`; it belongs to no thread; other writers wait."""
         return self._begin(read_only, check_isolation(isolation), bound=False)
 
-    def run_transaction(
-        self,
-        function: Callable[..., R],
-        /,
-        *args: Any,
-        attempts: int = 10,
-        **kwargs: Any,
-    ) -> R:
+    def run_transaction(self, function: Callable[..., R], /, *args: Any, attempts: int = 10, **kwargs: Any) -> R:
         """``function(tx, *args, **kwargs)`` in a serializable transaction, committed when it returns; its result.
 
         When the transaction fails in a way that is safe to repeat (StorageBusy: the lock stayed taken, or it met a
@@ -520,17 +379,7 @@ class StorageBackend(ABC):
         So it should have no effect but through ``tx``. A backend may run several such transactions side by side.
         In a transaction it is a savepoint, run once. Raises what the function raises, and StorageBusy at last.
         """
-        if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
-            raise InvalidInput("attempts is a whole number of at least 1")
-        for attempt in range(1, attempts + 1):
-            try:
-                with self._begin_to_repeat() as tx:
-                    return function(tx, *args, **kwargs)
-            except StorageBusy:
-                if attempt == attempts:
-                    raise
-            time.sleep(random.uniform(0, min(0.001 * 2**attempt, 0.25)))
-        raise AssertionError
+        return repeat_while_busy(self._begin_to_repeat, attempts, lambda tx: function(tx, *args, **kwargs))
 
     def _begin_to_repeat(self) -> Transaction:
         """Start a transaction for :meth:`run_transaction`: its failures may ask for a repetition."""
@@ -587,22 +436,7 @@ class StorageBackend(ABC):
         meaning. :mod:`mycelia_storage.text` defines words and scores. ``index`` names the text index where the
         namespace has several. Raises IndexNotFound, InvalidFilter.
         """
-        declared = _declared(self, namespace, index, TextIndex)
-        condition = parse_filter(filter)
-        query = query_terms(check_text(text), declared.language)
-        fields = [(parse_path(path), weight) for path, weight in declared.fields]
-        held = {}
-        entries: dict[str, Entry] = {}
-        for entry in self.scan(namespace=namespace):
-            kept = occurrences(((path.read(entry), weight) for path, weight in fields), declared.language)
-            if kept.length:
-                held[entry.key] = kept
-                if condition is None or match(condition, entry):
-                    entries[entry.key] = entry
-        ranked = rank(query, held)
-        found = best(((key, score) for key, score in ranked.items() if key in entries), check_limit(limit))
-        hits = (SearchHit(key, score, entries[key]) for key, score in found)
-        return SearchHits(hits, method="scan", entries=len(held))
+        return scanning.search_text(self, text, namespace, limit, filter, index)
 
     def search_vectors(
         self,
@@ -621,26 +455,7 @@ class StorageBackend(ABC):
         case, as :mod:`mycelia_storage.similarity` defines. ``index`` names the vector index where the namespace has
         several. Raises IndexNotFound, InvalidValue, InvalidFilter.
         """
-        declared = _declared(self, namespace, index, VectorIndex)
-        condition, query = parse_filter(filter), to_vector(vector, declared)
-        check_limit(limit)
-        best_yet: EntryList = []
-        scored: dict[str, float] = {}
-        seen = 0
-        held = self.scan(namespace=namespace, prefix=key_prefix_of(condition))
-        entries = (entry for entry in held if condition is None or match(condition, entry))
-        while page := _list(islice(entries, PAGE)):
-            seen += len(page)
-            matrix = to_matrix([entry.value for entry in page], declared.dimensions)
-            scored.update(
-                zip((entry.key for entry in page), scores(matrix, query, declared.metric).tolist(), strict=True)
-            )
-            kept = {key for key, _ in best(scored.items(), limit)}
-            best_yet = [entry for entry in (*best_yet, *page) if entry.key in kept]
-            scored = {entry.key: scored[entry.key] for entry in best_yet}
-        found = {entry.key: entry for entry in best_yet}
-        hits = (SearchHit(key, score, found[key]) for key, score in best(scored.items(), limit))
-        return SearchHits(hits, method="exact", vectors=seen)
+        return scanning.search_vectors(self, vector, namespace, limit, filter, index)
 
     def has_near(
         self,
@@ -703,18 +518,8 @@ class StorageBackend(ABC):
         return self._watch(name, cursor, timeout)
 
     def _watch(self, namespace: str | None, cursor: int, timeout: float | None) -> Iterator[Change]:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            page = self.changes(namespace=namespace, since=cursor)
-            cursor = page.cursor
-            yield from page.changes
-            if page.changes:
-                deadline = None if timeout is None else time.monotonic() + timeout
-            elif deadline is not None and time.monotonic() >= deadline:
-                return
-            if not page.has_more:
-                left = WATCH_INTERVAL if deadline is None else min(WATCH_INTERVAL, deadline - time.monotonic())
-                self._wait_for_commit(max(left, 0))
+        """The changes that :meth:`watch` gives."""
+        return watch_by_reading(self, namespace, cursor, timeout)
 
     @abstractmethod
     def _last_seq(self) -> int:
@@ -837,186 +642,3 @@ class Transaction(StorageBackend):
     @abstractmethod
     def finished(self) -> bool:
         """Whether commit or rollback was called (an expired one was not finished: its commit raises)."""
-
-
-# -- what backends share in reading arguments ------------------------------------------------------------------------
-
-_ISOLATIONS: Final = ("serializable", "snapshot", "repeatable read", "read committed")
-
-
-def check_isolation(isolation: str) -> str:
-    """The level in its normal form. Raises InvalidInput."""
-    level = isolation.lower().replace("_", " ").replace("-", " ") if isinstance(isolation, str) else isolation
-    if level not in _ISOLATIONS:
-        raise InvalidInput(f"isolation is one of {', '.join(_ISOLATIONS)}")
-    return level
-
-
-def check_page(limit: int | None, offset: int = 0) -> None:
-    """Raise InvalidInput unless both are whole numbers of at least 0 (limit may be None)."""
-    for name, number in (("limit", limit), ("offset", offset)):
-        if number is None and name == "limit":
-            continue
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-            raise InvalidInput(f"{name} is a whole number of at least 0")
-
-
-def check_limit(limit: int) -> int:
-    """The number of hits wanted. Raises InvalidInput unless it is a whole number of at least 0."""
-    if limit is None:
-        raise InvalidInput("limit is a whole number of at least 0")
-    check_page(limit)
-    return limit
-
-
-def check_text(text: str) -> str:
-    """The text of a query. Raises InvalidInput for what is no string."""
-    if not isinstance(text, str):
-        raise InvalidInput(f"a text query is a string, not {type(text).__name__}")
-    return text
-
-
-SearchIndex = TypeVar("SearchIndex", TextIndex, VectorIndex)
-
-
-def pick_index(
-    declared: Mapping[str, Index], kind: type[SearchIndex], namespace: str, name: str | None
-) -> tuple[str, SearchIndex]:
-    """The name and declaration of the index that a search uses. Raises IndexNotFound, InvalidInput."""
-    found = {label: index for label, index in declared.items() if isinstance(index, kind)}
-    if name is not None:
-        if name not in found:
-            raise IndexNotFound(f"namespace {namespace!r} has no {kind.kind} index {name!r}")
-        return name, found[name]
-    if not found:
-        raise IndexNotFound(f"namespace {namespace!r} has no {kind.kind} index: create_index makes one")
-    if len(found) > 1:
-        raise InvalidInput(f"namespace {namespace!r} has several {kind.kind} indexes: name one of {', '.join(found)}")
-    return next(iter(found.items()))
-
-
-def _declared(storage: StorageBackend, namespace: Namespace, name: str | None, kind: type[SearchIndex]) -> SearchIndex:
-    return pick_index(storage.list_indexes(namespace), kind, check_namespace(namespace), name)[1]
-
-
-def check_ttl(ttl: float | None) -> float | None:
-    """Raise InvalidInput unless ``ttl`` is None or a finite number over 0."""
-    if ttl is None:
-        return None
-    if not isinstance(ttl, int | float) or isinstance(ttl, bool) or not 0 < ttl < 1e12:
-        raise InvalidInput("ttl is a number of seconds over 0")
-    return ttl
-
-
-def check_version(if_version: int | None) -> int | None:
-    """Raise InvalidInput unless ``if_version`` is None or a whole number of at least 0."""
-    if if_version is None:
-        return None
-    if not isinstance(if_version, int) or isinstance(if_version, bool) or if_version < 0:
-        raise InvalidInput("if_version is a version, or 0 for a key that must not exist")
-    return if_version
-
-
-def batch_items(
-    entries: Entries,
-    namespace: Namespace,
-    metadata: dict[str, Any] | None,
-    ttl: float | None,
-    errors: dict[tuple[str, str], StorageError],
-) -> Iterator[BatchItem]:
-    """The items of a batch one by one, keys, namespaces and ttl checked; those that fail go into ``errors``."""
-    name = check_namespace(namespace)
-    check_ttl(ttl)
-    for position, item in enumerate(batch_pairs(entries)):
-        read = read_batch_item(item, position, name, metadata, ttl, errors)
-        if read is not None:
-            yield read
-
-
-def batch_pairs(entries: Entries) -> Iterable[Any]:
-    """What :func:`read_batch_item` takes one by one. Raises InvalidInput for what is no collection of items."""
-    if isinstance(entries, Mapping):
-        return entries.items()
-    if isinstance(entries, str | bytes) or not isinstance(entries, Iterable):
-        raise InvalidInput("entries are a mapping or an iterable of (key, value) pairs, entries or dicts")
-    return entries
-
-
-def read_batch_item(
-    item: Any,
-    position: int,
-    namespace: str,
-    metadata: dict[str, Any] | None,
-    ttl: float | None,
-    errors: dict[tuple[str, str], StorageError],
-) -> BatchItem | None:
-    """One item in its normal form; None for an expired entry and for a bad item, which goes into ``errors``."""
-    own: Any = namespace
-    key: Any = None
-    try:
-        if isinstance(item, Entry):
-            own, key = item.namespace, item.key
-            left = None if item.expires_at is None else (item.expires_at - time.time_ns() // 1_000_000) / 1000
-            if left is not None and left <= 0:
-                return None
-            return BatchItem(check_namespace(own), check_key(key), item.value, item.metadata, left)
-        if isinstance(item, Mapping):
-            own, key = item.get("namespace", namespace), item.get("key")
-            if "value" not in item or item.keys() - _ITEM_FIELDS:
-                raise InvalidInput("a batch item has key and value, and may have namespace, metadata and ttl")
-            return BatchItem(
-                check_namespace(own),
-                check_key(key),
-                item["value"],
-                item.get("metadata", metadata),
-                check_ttl(item.get("ttl", ttl)),
-            )
-        if not isinstance(item, Sequence) or isinstance(item, str | bytes) or len(item) != 2:
-            raise InvalidInput(f"item {position} of a batch is no (key, value) pair, entry or dict")
-        key = item[0]
-        return BatchItem(namespace, check_key(key), item[1], metadata, ttl)
-    except InvalidInput as error:
-        shown = own if isinstance(own, str) else repr(own)
-        errors[shown, key if isinstance(key, str) else f"item {position}"] = error
-        return None
-
-
-_ITEM_FIELDS: Final = frozenset({"key", "value", "namespace", "metadata", "ttl"})
-
-
-# The names that ``filters`` gives are part of the contract's signatures.
-__all__ = [
-    "PAGE",
-    "BatchItem",
-    "BatchResult",
-    "Change",
-    "ChangePage",
-    "CheckReport",
-    "Entries",
-    "Entry",
-    "EntryList",
-    "Filter",
-    "Index",
-    "Keys",
-    "Namespace",
-    "NamespaceInfo",
-    "Operation",
-    "SearchHit",
-    "SearchHits",
-    "Sort",
-    "SqlRows",
-    "SqlView",
-    "Status",
-    "StorageBackend",
-    "Transaction",
-    "batch_items",
-    "batch_pairs",
-    "check_isolation",
-    "check_limit",
-    "check_page",
-    "check_text",
-    "check_ttl",
-    "check_version",
-    "pick_index",
-    "read_batch_item",
-]

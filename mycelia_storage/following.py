@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from .arguments import check_page
 from .errors import InvalidInput
 from .filters import Filter, FilterInput, match, parse_filter
 from .names import KeyPart, Namespace, check_namespace, is_key, join_key, split_key
@@ -64,8 +65,6 @@ class Ways:
         limit: int | None,
     ) -> Ways:
         """The ways as a caller says them. Raises InvalidInput."""
-        from .contract import check_page
-
         if isinstance(starts, str) or isinstance(second, str) or isinstance(namespaces, str):
             raise InvalidInput("starts, namespaces and second are several: give a list, not a string")
         check_part_number(part)
@@ -127,20 +126,31 @@ def _read(point: str) -> KeyPart:
     return point[1:] if point[0] == "s" and ABOVE not in point else split_key(point)[0]
 
 
+def in_order(keys: Mapping[str, tuple[str, str]], limit: int | None) -> dict[KeyPart, tuple[str, str]]:
+    """What ``follow_keys`` answers, from the points met."""
+    return {_read(point): keys[point] for point in sorted(keys)[:limit]}
+
+
 def follow_by_scanning(storage: StorageBackend, ways: Ways) -> dict[KeyPart, int]:
     """:func:`follow` for a storage that has nothing but ranges."""
-    afters = [low for low, _ in ways.ranges]
+    return follow(ways, lambda points, _hops, _most: [(point, 1) for point in _first_keys(storage, ways, points)], 1)
 
-    def advance(points: list[str], _hops: int, _most: int | None) -> list[tuple[str, int]]:
-        prefixes = [prefix for point in sorted(points) for after in afters if is_key(prefix := point + after)]
-        met: set[str] = set()
-        for namespace in ways.namespaces:
-            for entry in storage.scan_prefixes(prefixes, namespace=namespace):
-                if ways.condition is None or match(ways.condition, entry):
-                    met.add(part_of(entry.key, ways.part))
-        return [(point, 1) for point in met]
 
-    return follow(ways, advance, 1)
+def follow_keys_by_scanning(storage: StorageBackend, ways: Ways) -> dict[KeyPart, tuple[str, str]]:
+    """``follow_keys`` for such a storage."""
+    return in_order(_first_keys(storage, ways, ways.starts), ways.limit)
+
+
+def _first_keys(storage: StorageBackend, ways: Ways, points: list[str]) -> dict[str, tuple[str, str]]:
+    prefixes = [prefix for point in sorted(points) for low, _ in ways.ranges if is_key(prefix := point + low)]
+    met: dict[str, tuple[str, str]] = {}
+    for namespace in ways.namespaces:
+        for entry in storage.scan_prefixes(prefixes, namespace=namespace):
+            if ways.condition is None or match(ways.condition, entry):
+                point = part_of(entry.key, ways.part)
+                if point:
+                    met.setdefault(point, (namespace, entry.key))
+    return met
 
 
 # -- parts of keys -----------------------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Final, Literal, get_args
+from typing import Any, ClassVar, Final, Literal, TypeVar, get_args
 
-from .errors import InvalidInput
+from .errors import IndexNotFound, InvalidInput
 from .field_paths import parse_path
 
 Metric = Literal["cosine", "l2", "dot"]
@@ -167,3 +167,22 @@ def index_from_json(data: dict[str, Any]) -> Index:
         return kind(**{name: value for name, value in data.items() if name != "kind"})
     except TypeError as error:
         raise InvalidInput(f"not a declaration of a {kind.__name__}") from error
+
+
+SearchIndex = TypeVar("SearchIndex", TextIndex, VectorIndex)
+
+
+def pick_index(
+    declared: Mapping[str, Index], kind: type[SearchIndex], namespace: str, name: str | None
+) -> tuple[str, SearchIndex]:
+    """The name and declaration of the index that a search uses. Raises IndexNotFound, InvalidInput."""
+    found = {label: index for label, index in declared.items() if isinstance(index, kind)}
+    if name is not None:
+        if name not in found:
+            raise IndexNotFound(f"namespace {namespace!r} has no {kind.kind} index {name!r}")
+        return name, found[name]
+    if not found:
+        raise IndexNotFound(f"namespace {namespace!r} has no {kind.kind} index: create_index makes one")
+    if len(found) > 1:
+        raise InvalidInput(f"namespace {namespace!r} has several {kind.kind} indexes: name one of {', '.join(found)}")
+    return next(iter(found.items()))

@@ -52,6 +52,9 @@ CORE: Final = "core"
 
 State = Literal["applied", "pending", "edited", "unknown", "recorded"]
 
+#: Components that no plug-in can be.
+_OWN: Final = frozenset({CORE, "storage", "schema_version", "sqlite", "pg_catalog", "information_schema", "public"})
+
 _FILE_NAME: Final = re.compile(r"(\d{4})_([A-Za-z0-9_]+)\.(up|down)\.sql")
 _COMPONENT: Final = re.compile(r"[a-z_][a-z0-9_]*")
 
@@ -341,6 +344,15 @@ def derive_schema_name(package: str) -> str:
     if not name:
         raise InvalidInput(f"no schema name can be made of {package!r}: it has no ASCII letter or digit")
     return "_" + name if name[0].isdigit() else name
+
+
+def check_component(component: str) -> str:
+    """A plug-in's component name as it is. Raises MigrationError for the library's own, and for what its tables
+    begin with: another's migrations under it would pass for the library's.
+    """
+    if component in _OWN or component.startswith("storage_"):
+        raise MigrationError(f"the component name {component!r} is reserved")
+    return component
 
 
 def _in_order(migrations: Iterable[Migration], component: str) -> list[Migration]:

@@ -89,12 +89,15 @@ def check_query(
     """The parameters as a tuple. Raises InvalidInput for arguments that no backend takes."""
     if not isinstance(sql, str) or not sql.strip() or len(sql) > LONGEST_SQL or "\0" in sql:
         raise InvalidInput(f"SQL is a text of at most {LONGEST_SQL} characters, without NUL")
+    _check_text(sql, "SQL")
     if isinstance(parameters, str | bytes) or not isinstance(parameters, Sequence):
         raise InvalidInput("the parameters of SQL are a sequence")
     for value in parameters:
         whole = isinstance(value, int) and -(2**63) <= value < 2**63
         if not whole and not (value is None or isinstance(value, float | str | bytes)):
             raise InvalidInput("a parameter of SQL is null, a boolean, a 64-bit integer, a float, a string or bytes")
+        if isinstance(value, str):
+            _check_text(value, "a parameter of SQL")
     for name in views:
         if not _NAME.fullmatch(name):
             raise InvalidInput(f"{name!r} is no name of a view")
@@ -103,6 +106,13 @@ def check_query(
     if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not 0 < timeout <= MOST_SECONDS:
         raise InvalidInput(f"timeout is a number of seconds over 0 and up to {MOST_SECONDS:g}")
     return tuple(parameters)
+
+
+def _check_text(text: str, what: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{what} contains a lone surrogate") from None
 
 
 def size_of(row: tuple[Any, ...]) -> int:

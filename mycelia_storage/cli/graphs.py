@@ -141,7 +141,10 @@ def graph_dot(graph: str, node: str, db: str, **chosen: Any) -> None:
 def graph_sql(
     graph: str, query: str, params: tuple[str, ...], limit: int, timeout: float, db: str, as_json: bool
 ) -> None:
-    """Answer a SELECT over nodes, relationships, node_tags and vectors; each ? in it is one of PARAMS."""
+    """Answer a SELECT over nodes, relationships, node_tags and vectors; each ? in it is one of PARAMS.
+
+    PARAMS are texts: CAST(? AS INTEGER) makes a number of one.
+    """
     with open_to_read(db) as storage:
         found = _existing(storage, graph).execute_query(query, params, limit=limit, timeout=timeout)
     rows = [tuple(f"<{len(cell)} bytes>" if isinstance(cell, bytes) else cell for cell in row) for row in found.rows]

@@ -11,7 +11,7 @@ import click
 
 from ..config import read_config
 from ..errors import InvalidConfig
-from ..migrations import MigrationStatus, Migrator, derive_schema_name, load_migrations
+from ..migrations import MigrationStatus, Migrator, check_component, derive_schema_name, load_migrations
 from .opening import db_option, file_of, json_option, require_file
 from .output import note, print_json, print_table, time_text, wants_json
 
@@ -43,7 +43,11 @@ def component_of(component: str | None, folder: Path | None) -> Component | None
     """The plug-in that those options name, None for the library itself."""
     if (component is None) != (folder is None):
         raise click.UsageError("--component and --migrations go together")
-    return None if component is None or folder is None else Component(derive_schema_name(component), folder)
+    return (
+        None
+        if component is None or folder is None
+        else Component(check_component(derive_schema_name(component)), folder)
+    )
 
 
 @click.group("migrate")
@@ -121,7 +125,13 @@ def migrate_down(
     folder: Path | None,
     allow_destructive: bool,
 ) -> None:
-    """Undo the migrations above version N, newest first. What only they can hold is lost: back up first."""
+    """Undo the migrations above version N, newest first. What only they can hold is lost: back up first.
+
+    Version 0 has no tables: to go back to it, all entries lost, the library too needs --allow-destructive.
+    """
+    if component is None and to == 0 and not (dry_run or allow_destructive):
+        require_file(db)
+        raise InvalidConfig("version 0 holds nothing, all entries would be lost: --allow-destructive does it")
     with _migrator(db, component_of(component, folder), read_only=dry_run) as migrator:
         steps = migrator.down(to, dry_run=dry_run, allow_destructive=allow_destructive)
     _print_steps("Would undo" if dry_run else "Undid", steps, as_json)

@@ -19,22 +19,23 @@ which writes only what differs.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import islice
 from types import TracebackType
 from typing import Final, Self
 
-from ..contract import Entry, NamespaceInfo, StorageBackend
+from ..contract import NamespaceInfo, StorageBackend
 from ..errors import CursorExpired, NamespaceNotEmpty, NamespaceNotFound, StorageBusy, TransactionExpired
 from ..indexes import Index
 from ..names import Namespace, check_namespace
 from .change_news import News, read_news
-from .entries import Wanted, bounded_wanted, difference, send_wanted, still_differing
+from .comparing import Comparing
+from .entries import Wanted, bounded_wanted
 from .places import COPIES_NAMESPACE, Place, Places
 from .reports import CopyReport, Findings
 from .schema import copy_indexes, describe
+from .sending import Sending
 from .snapshots import FOLLOWING_SECONDS, SNAPSHOT_SECONDS, Snapshots
-from .surplus import remove_surplus
 
 #: Changes that a round follows at most, so that its snapshot stays short.
 ROUND_CHANGES: Final = 10_000
@@ -77,12 +78,12 @@ class Follower:
         self._places = Places(source, destination, self._names)
         self._findings = Findings()
         self._total = self._passed = 0
-        self._compared: dict[str, int] = {}
+        self._sending = Sending(source, destination, self._findings)
+        self._comparing = Comparing(self._snapshots, destination, self._findings, self._page_compared, mirror=mirror)
         self._uncompared: dict[str, Place] = {}
         self._described: dict[str, NamespaceInfo] = {}
         self._unfinished: list[Place] = []
         self._finishing = False
-        self._written = self._removed = 0
         self._verified = False
         self._settled = False
         self._surveyed = 0.0
@@ -186,7 +187,7 @@ class Follower:
         """Every entry after the place's key, and the indexes. Surplus of the copy itself is deleted on the way."""
         while self._is_open(place) and (page := self._snapshots.page(place.namespace, place.after)):
             with self._destination.transaction() as tx:
-                self._send_page(tx, place, page)
+                self._sending.page(tx, place, page)
                 self._places.save(place, tx)
             self._passed += len(page)
             self._step()
@@ -194,39 +195,11 @@ class Follower:
         if not self._is_open(place):
             return
         if place.surplus:
-            self._remove_surplus(place, place.after)
+            self._sending.remove_surplus(place, place.after)
         place.done = True
         with self._destination.transaction() as tx:
             self._places.save(place, tx)
         self._copy_indexes(self._snapshots.read(lambda snapshot: snapshot.list_indexes(place.namespace)), place)
-
-    def _send_page(self, tx: StorageBackend, place: Place, page: list[Entry]) -> None:
-        last = page[-1].key
-        expected = {entry.key for entry in page}
-        held: dict[str, Entry] = {}
-        extra: list[str] = []
-        for entry in tx.scan(namespace=place.namespace, after=place.after):
-            if entry.key > last:
-                break
-            if entry.key in expected:
-                held[entry.key] = entry
-            elif place.surplus:
-                extra.append(entry.key)
-        wanted = [Wanted(entry.namespace, entry.key, entry) for entry in page]
-        sent = send_wanted(tx, wanted, lambda _, key: held.get(key))
-        self._removed += sent.removed + (tx.delete_many(extra, namespace=place.namespace) if extra else 0)
-        self._written += sent.written
-        versions = {entry.key: entry.version for entry in page}
-        for (namespace, key), problem in sent.problems.items():
-            self._findings.key(namespace, key, problem, versions[key])
-        place.after = last
-        place.passed += len(page)
-
-    def _remove_surplus(self, place: Place, after: str | None, through: int | None = None) -> None:
-        sent = remove_surplus(self._source, self._destination, place.namespace, after, through)
-        self._removed += sent.removed
-        for (namespace, key), problem in sent.problems.items():
-            self._findings.key(namespace, key, problem)
 
     def _copy_indexes(self, wanted: dict[str, Index], place: Place) -> None:
         before = list(place.indexes)
@@ -317,24 +290,12 @@ class Follower:
             for (name, key), version in through.items()
         )
         for batch in bounded_wanted(wanted):
-            self._apply(batch)
+            self._sending.keys(batch)
         return news, self._survey(snapshot, news.lost) if survey else []
-
-    def _apply(self, batch: list[Wanted]) -> None:
-        with self._destination.transaction() as tx:
-            sent = send_wanted(tx, batch)
-        self._written += sent.written
-        self._removed += sent.removed
-        differing = still_differing(self._destination, batch)
-        for namespace, key, entry, through in batch:
-            problem = sent.problems.get((namespace, key)) or differing.get((namespace, key))
-            self._findings.settled(namespace, key)
-            if problem is not None:
-                self._findings.key(namespace, key, problem, through if entry is None else entry.version)
 
     def _clear(self, place: Place, through: int) -> None:
         if place.owned:
-            self._remove_surplus(place, None, through)
+            self._sending.remove_surplus(place, None, through)
             return
         problem = "cleared in the source; the destination held entries of its own, so what it holds was kept"
         self._findings.place(place.namespace, "clear", problem)
@@ -393,7 +354,7 @@ class Follower:
             self._findings.place(name, "namespace", problem)
         with self._destination.transaction() as tx:
             if place.owned:
-                self._removed += tx.clear(namespace=name)
+                self._sending.removed += tx.clear(namespace=name)
                 try:
                     tx.delete_namespace(name)
                 except NamespaceNotFound:
@@ -402,7 +363,7 @@ class Follower:
                     problem = "deleted in the source; the destination keeps it for what is below it"
                     self._findings.place(name, "namespace", problem)
             self._places.forget(name, tx)
-        self._compared.pop(name, None)
+        self._comparing.compared.pop(name, None)
 
     # -- comparing -------------------------------------------------------------------------------------------------
 
@@ -414,38 +375,15 @@ class Follower:
             self._verify_place(place)
 
     def _verify_place(self, place: Place) -> None:
-        name = place.namespace
-        self._uncompared.pop(name, None)
+        self._uncompared.pop(place.namespace, None)
         if not self._is_open(place):
             return
-        self._compared[name] = 0
-        others: Iterator[Entry] = self._destination.scan(namespace=name)
-        other = next(others, None)
-        after = None
-        while page := self._snapshots.page(name, after):
-            for entry in page:
-                # Both come in the order of their keys; what only the destination holds is passed over.
-                while other is not None and other.key < entry.key:
-                    self._surplus(other)
-                    other = next(others, None)
-                found = None
-                if other is not None and other.key == entry.key:
-                    found, other = other, next(others, None)
-                problem = difference(entry, found, time.time_ns() // 1_000_000)
-                if problem is not None:
-                    self._findings.key(name, entry.key, problem, entry.version)
-            after = page[-1].key
-            self._compared[name] = self._compared.get(name, 0) + len(page)
-            self._step()
-            self._follow_along()
+        self._comparing.compare(place)
         self._step()
-        while other is not None:
-            self._surplus(other)
-            other = next(others, None)
 
-    def _surplus(self, entry: Entry) -> None:
-        if self._mirror or (entry.namespace, entry.key) in self._findings.reasons:
-            self._findings.key(entry.namespace, entry.key, "only in the destination")
+    def _page_compared(self) -> None:
+        self._step()
+        self._follow_along()
 
     def finish(self) -> CopyReport:
         """The last rounds, until one leaves nothing open; then the report. The records of the copy are removed.
@@ -464,7 +402,7 @@ class Follower:
 
     def report(self) -> CopyReport:
         """What was done so far."""
-        entries = sum(self._compared.values()) if self._verified else self._passed
+        entries = sum(self._comparing.compared.values()) if self._verified else self._passed
         places = self._places.open.values()
         followed = self._settled and all(place.cursor is not None for place in places)
         return CopyReport(
@@ -473,13 +411,13 @@ class Follower:
             verified=max(entries - self._findings.differing, 0) if self._verified else 0,
             mismatch_count=len(self._findings),
             mismatches=self._findings.first(),
-            written=self._written,
-            removed=self._removed,
+            written=self._sending.written,
+            removed=self._sending.removed,
             one_moment=followed or self._snapshots.moments == 1,
             tracking=self._tracking,
         )
 
     def _step(self) -> None:
         if self._progress is not None:
-            done = self._passed + sum(self._compared.values())
+            done = self._passed + sum(self._comparing.compared.values())
             self._progress(done, max(done, self._total))

@@ -63,6 +63,7 @@ _ROWS: Final[dict[str, Callable[[Any], int]]] = {
     "has": int,
     "delete": int,
     "get_many": len,
+    "get_across": lambda answer: sum(map(len, answer.values())),
     "set_many": lambda result: int(result.written),
     "delete_many": int,
     "restore": int,
@@ -75,6 +76,7 @@ _ROWS: Final[dict[str, Callable[[Any], int]]] = {
     "list_namespaces": len,
     "list_indexes": len,
     "follow": len,
+    "follow_keys": len,
     "search_text": len,
     "search_vectors": len,
     "has_near": int,
@@ -216,6 +218,7 @@ class _Observed:
     has = _observed(StorageBackend.has)
     delete = _observed(StorageBackend.delete)
     get_many = _observed(StorageBackend.get_many)
+    get_across = _observed(StorageBackend.get_across)
     set_many = _observed(StorageBackend.set_many)
     delete_many = _observed(StorageBackend.delete_many)
     restore = _observed(StorageBackend.restore)
@@ -243,6 +246,7 @@ class _Observed:
     watch = _observed_steps(StorageBackend.watch)
     scan_prefixes = _observed_steps(StorageBackend.scan_prefixes)
     follow = _observed(StorageBackend.follow)
+    follow_keys = _observed(StorageBackend.follow_keys)
     component_migrator = _observed(StorageBackend.component_migrator)
     ping = _observed(StorageBackend.ping)
     get_status = _observed(StorageBackend.get_status)

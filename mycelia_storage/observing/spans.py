@@ -36,10 +36,12 @@ _RETURN_ROWS: Final = frozenset(
     {
         "get_entry",
         "get_many",
+        "get_across",
         "list",
         "scan",
         "scan_prefixes",
         "follow",
+        "follow_keys",
         "query",
         "list_namespaces",
         "list_indexes",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from ..contract import BatchResult, Entry, StorageBackend
 from ..errors import BatchError, InvalidInput, InvalidKey, InvalidNamespace, InvalidValue, KeyExists, UniqueViolation
 from ..indexes import FieldIndex
+from ..names import check_namespace
 from .fixtures import ContractCase, now_ms
 
 
@@ -22,6 +24,37 @@ class BatchContract(ContractCase):
         assert storage.get_many([]) == {}
         assert storage.get_many(iter(["b"])) == {"b": None}
         assert storage.get_many(["a"], namespace="nowhere") == {}
+
+    def test_get_across_is_get_many_of_each_namespace(self, storage: StorageBackend) -> None:
+        storage.set_many({"a": 1, "b": [2], "c": None}, namespace="n")
+        storage.set_many({"a": b"bytes", "%s {s}": "odd"}, namespace=("n", "x/y"))
+        storage.set("gone", 1, namespace="n", ttl=0.001)
+        time.sleep(0.01)
+        with storage.transaction(read_only=True) as snapshot:
+            for reads in (storage, snapshot):
+                wanted: dict[str | tuple[str, ...], Iterable[str]] = {
+                    "n": ["c", "no", "a", "gone", "c"],
+                    ("n", "x/y"): iter(["a", "%s {s}", "b"]),
+                    "no/where": ["a"],
+                    "m": [],
+                }
+                found = reads.get_across(wanted)
+                assert list(found.items()) == [
+                    ("n", {"c": None, "a": 1}),
+                    (check_namespace(("n", "x/y")), {"a": b"bytes", "%s {s}": "odd"}),
+                    ("no/where", {}),
+                    ("m", {}),
+                ]
+                assert [list(held) for held in found.values()] == [["c", "a"], ["a", "%s {s}"], [], []]
+        assert storage.get_across({}) == {}
+        with storage.transaction() as tx:
+            tx.set("a", 2, namespace="n")
+            twice: dict[str | tuple[str, ...], list[str]] = {"n": ["a"], ("n",): ["b"]}
+            assert tx.get_across(twice) == {"n": {"a": 2, "b": [2]}}
+        with pytest.raises(InvalidKey):
+            storage.get_across({"n": [""]})
+        with pytest.raises(InvalidNamespace):
+            storage.get_across({"": ["a"]})
 
     def test_get_many_of_very_many(self, storage: StorageBackend) -> None:
         storage.set_many((f"k{number}", number) for number in range(12_000))

@@ -59,7 +59,7 @@ def led_to(
 
 
 class FollowingContract:
-    """follow, and scan_prefixes with parts."""
+    """follow, follow_keys, and scan_prefixes with parts."""
 
     def test_follow_goes_from_part_to_part(self, storage: StorageBackend) -> None:
         for link in ("ada|knows|bob", "bob|knows|eve", "bob|likes|dan", "eve|knows|ada", "dan|knows|fay"):
@@ -132,6 +132,21 @@ class FollowingContract:
                     limit=limit,
                 )
                 assert list(found.items()) == list(wanted.items())[:limit]
+            near = led_to(storage, starts, namespaces, part, second, condition, 1)
+            first: dict[KeyPart, tuple[str, str]] = {}
+            for entry in [
+                entry for namespace in dict.fromkeys(namespaces) for entry in storage.scan(namespace=namespace)
+            ]:
+                parts = split_key(entry.key)
+                if len(parts) <= part or not (second is None or (len(parts) > 2 and parts[1] in second)):
+                    continue
+                if parts[0] in starts and (condition is None or match(condition, entry)):
+                    first.setdefault(parts[part], (entry.namespace, entry.key))
+            assert near.keys() == {*starts, *first}
+            keys = storage.follow_keys(
+                starts, namespaces=namespaces, part=part, second=second, filter=condition, limit=limit
+            )
+            assert list(keys.items()) == sorted(first.items(), key=lambda item: join_key(item[0]))[:limit]
 
     def test_follow_many_keys(self, storage: StorageBackend) -> None:
         # A tree, twenty below each, three levels below "1"; all of the last lead back to it.
@@ -148,6 +163,18 @@ class FollowingContract:
         for limit in (None, 0, 1, 10, 21, 22, 100, 421, 430, 1_000):
             found = storage.follow(["1"], namespaces=["n"], part=2, hops=3, limit=limit)
             assert list(found.items()) == wanted[:limit]
+
+    def test_follow_in_many_namespaces(self, storage: StorageBackend) -> None:
+        names = [f"n{number}" for number in range(130)]
+        storage.set_many(
+            {"namespace": name, "key": join_key(str(number), str(number + 1)), "value": None}
+            for number, name in enumerate(names)
+        )
+        for several in (names[:90], names):
+            found = storage.follow(["0"], namespaces=several, part=1, hops=4)
+            assert found == {str(number): number for number in range(5)}
+            keys = storage.follow_keys(["3", "60"], namespaces=reversed(several), part=1)
+            assert keys == {"4": ("n3", join_key("3", "4")), "61": ("n60", join_key("60", "61"))}
 
     def test_follow_refuses_what_it_cannot_follow(self, storage: StorageBackend) -> None:
         storage.set(join_key("a", "b") + "\x01loose", None, namespace="n")

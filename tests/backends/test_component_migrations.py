@@ -173,3 +173,9 @@ def test_the_journal_tells_of_every_component_in_it(database: Database) -> None:
     ]
     assert [line.name for line in told[-2:]] == ["notes", "shelves"]
     assert all(line.applied_at is not None for line in told)
+
+
+def test_no_component_passes_for_the_library(database: Database) -> None:
+    for name in ("core", "storage", "storage_entries", "schema_version"):
+        with pytest.raises(MigrationError, match="reserved"), database.storage.component_migrator(name, []):
+            raise AssertionError(name)

@@ -12,6 +12,7 @@ from mycelia_storage.backends.postgres import PostgresStorageBackend
 from mycelia_storage.backends.sqlite import SQLiteStorageBackend
 from mycelia_storage.contract import StorageBackend
 from mycelia_storage.filters import where
+from mycelia_storage.indexes import FieldIndex
 from mycelia_storage.names import join_key
 
 LINKS = [(join_key(str(n), "to", str(n * 3 % 1_000)), {"n": n}) for n in range(1_000)]
@@ -50,12 +51,17 @@ def test_sqlite_follows_three_hops_in_one_statement(tmp_path: Path, monkeypatch:
             assert all("(namespace=? AND key>? AND key<?)" in step for step in searches)
             if "filter" not in more:
                 assert all("COVERING INDEX" in step for step in searches)
+        calls.clear()
+        keys = storage.follow_keys(["1", "2"], namespaces=["m", "n"], part=2)
+        assert keys == {"3": ("n", join_key("1", "to", "3")), "6": ("n", join_key("2", "to", "6"))}
+        assert len(calls) == 2
 
 
 def test_postgres_follows_three_hops_in_one_statement(
     open_one: Callable[..., PostgresStorageBackend], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_one() as storage:
+        storage.create_index("n", FieldIndex("n"))
         storage.set_many(LINKS, namespace="n")
         calls = count_calls(monkeypatch, PostgresStorageBackend, "_uncompiled_rows")
         for _ in range(2):  # without statistics and with them
@@ -69,4 +75,8 @@ def test_postgres_follows_three_hops_in_one_statement(
                 assert len(ranges) == 2
                 assert all("key >= " in line and "key < " in line for line in ranges)
                 assert not any("Join Filter" in line for line in plan)
+            calls.clear()
+            keys = storage.follow_keys(["1", "2"], namespaces=["m", "n"], part=2)
+            assert keys == {"3": ("n", join_key("1", "to", "3")), "6": ("n", join_key("2", "to", "6"))}
+            assert len(calls) == 1
             storage.optimize()

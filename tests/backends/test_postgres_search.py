@@ -102,7 +102,7 @@ def test_exact_vector_search_answers_as_in_memory(open_one: Open, metric: Metric
         )
     queries = [*vectors[8:11], vectors[50], vectors[51], -vectors[52], vectors[10] * 3]
     for query in queries:
-        for filter in (None, where("$metadata.n") == 3):
+        for filter in (None, where("$metadata.n") == 3, where("$key").starts_with("k5"), where("$key") == "k52"):
             for limit in (7, 100):
                 memory, server = (
                     pairs(one.search_vectors(query, namespace="v", limit=limit, filter=filter, exact=True))

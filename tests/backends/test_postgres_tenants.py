@@ -225,6 +225,7 @@ def contract_url(postgres_dsn: str) -> Iterator[str]:
     """A role that owns the schema ``contract``."""
     with psycopg.connect(postgres_dsn, autocommit=True) as admin:
         admin.execute("CREATE ROLE contract LOGIN; CREATE SCHEMA contract AUTHORIZATION contract")
+        admin.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
         try:
             yield postgres_dsn.replace("user=postgres", "user=contract")
         finally:

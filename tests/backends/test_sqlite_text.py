@@ -153,11 +153,11 @@ def rows(storage: SQLiteStorageBackend) -> list[Any]:
 def test_a_write_that_leaves_the_text_alone_changes_no_posting(storage: SQLiteStorageBackend) -> None:
     storage.create_index("t", INDEX)
     storage.set_many(texts(Random(SEED), 50), namespace="t")
-    storage._writer_connection.execute("CREATE TABLE touched (n)")  # type: ignore[union-attr]
+    storage._file.connection.execute("CREATE TABLE touched (n)")  # type: ignore[union-attr]
     for event in ("INSERT", "UPDATE", "DELETE"):
         note = f"AFTER {event} ON storage_text_postings BEGIN INSERT INTO touched VALUES (1); END"
-        storage._writer_connection.execute(f"CREATE TRIGGER at_{event} {note}")  # type: ignore[union-attr]
-    storage._writer_connection.config(1003, 1)  # type: ignore[union-attr] # SQLITE_DBCONFIG_ENABLE_TRIGGER
+        storage._file.connection.execute(f"CREATE TRIGGER at_{event} {note}")  # type: ignore[union-attr]
+    storage._file.connection.config(1003, 1)  # type: ignore[union-attr] # SQLITE_DBCONFIG_ENABLE_TRIGGER
     entry = storage.get_entry("k00003", namespace="t")
     assert entry is not None
     storage.set_metadata("k00003", {"seen": 1}, namespace="t")
@@ -233,13 +233,13 @@ def test_many_removed_at_once_are_out_of_the_index(storage: SQLiteStorageBackend
 def test_entries_far_apart_and_very_long_texts(storage: SQLiteStorageBackend) -> None:
     storage.create_index("t", INDEX)
     for place, id in enumerate([70_000, 3, 2**33, 2**50, 200_000, 2**33 + 5]):
-        storage._writer_connection.execute(  # type: ignore[union-attr]
+        storage._file.connection.execute(  # type: ignore[union-attr]
             "INSERT OR REPLACE INTO storage_entries (id, namespace, key, value, created_at, updated_at, version)"
             " VALUES (?, 'filler', 'k', 'null', 1, 1, 1)",
             (id - 1,),
         )
         storage.set(f"k{place}", {"text": "raven " * (place + 1) + "owl"}, namespace="t")
-        storage._writer_connection.execute("DELETE FROM storage_entries WHERE namespace = 'filler'")  # type: ignore[union-attr]
+        storage._file.connection.execute("DELETE FROM storage_entries WHERE namespace = 'filler'")  # type: ignore[union-attr]
         assert_as_defined(storage, "raven owl")
     storage.set("long", {"text": "raven garden " * 40_000}, namespace="t")
     storage.set("k2", {"text": "a raven at home"}, namespace="t")
@@ -267,7 +267,7 @@ def test_check_finds_what_does_not_agree(storage: SQLiteStorageBackend, fault: s
     storage.create_index("t", INDEX)
     storage.set_many(texts(Random(SEED), 60), namespace="t")
     assert storage.check().ok
-    storage._writer_connection.execute(fault)  # type: ignore[union-attr]
+    storage._file.connection.execute(fault)  # type: ignore[union-attr]
     report = storage.check()
     assert not report.ok
     assert "'text:text,title' of namespace 't'" in " ".join(report.problems)
@@ -292,7 +292,7 @@ def test_a_damaged_index_is_named_and_can_be_made_anew(
     monkeypatch.setattr(text_waiting, "MOST_ENTRIES", waiting)
     storage.create_index("t", INDEX)
     storage.set_many(texts(Random(SEED), 60), namespace="t")
-    storage._writer_connection.execute(fault)  # type: ignore[union-attr]
+    storage._file.connection.execute(fault)  # type: ignore[union-attr]
     with suppress(StorageCorrupt):  # whatever is left of it, nothing but this
         storage.search_text("garden", namespace="t")
     with suppress(StorageCorrupt):
@@ -398,7 +398,7 @@ def test_check_finds_what_does_not_agree_among_what_waits(storage: SQLiteStorage
     storage.create_index("t", INDEX)
     storage.set_many(texts(Random(SEED), 60), namespace="t")
     assert storage.check().ok
-    storage._writer_connection.execute(fault)  # type: ignore[union-attr]
+    storage._file.connection.execute(fault)  # type: ignore[union-attr]
     assert "'text:text,title' of namespace 't'" in " ".join(storage.check().problems)
 
 

@@ -93,3 +93,25 @@ def test_the_table_says_what_recorded_means(
         *[["your_org", "recorded"]] * 2,
     ]
     assert "--migrations" in both.stderr
+
+
+def test_a_component_is_never_the_library(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "schema" / "sqlite").mkdir(parents=True)
+    (tmp_path / "schema" / "sqlite" / "0001_x.up.sql").write_text("CREATE TABLE x (a INTEGER);")
+    run.ok("set", "n", "k", "1")
+    for name in ("core", "@core/", "storage-entries"):
+        refused = run("migrate", "up", "--component", name, "--migrations", str(tmp_path / "schema"))
+        assert refused.exit_code == 1
+        assert "reserved" in refused.stderr
+
+
+def test_going_back_to_nothing_has_to_be_allowed(run) -> None:  # type: ignore[no-untyped-def]
+    run.ok("set", "n", "k", "1")
+    refused = run("migrate", "down", "--to", "0")
+    assert refused.exit_code == 2
+    assert "--allow-destructive" in refused.stderr
+    run.ok("migrate", "down", "--to", "0", "--dry-run")
+    assert run.ok("get", "n", "k").strip() == "1"
+    run.ok("migrate", "down", "--to", "0", "--allow-destructive")
+    run.ok("migrate", "up")
+    assert run("get", "n", "k").exit_code == 1

@@ -14,7 +14,7 @@ from mycelia_storage import (
     copy_storage,
 )
 from mycelia_storage.contract import Entry
-from mycelia_storage.copying import bounded_batches, difference, entries as copying_entries, follower
+from mycelia_storage.copying import bounded_batches, difference, entries as copying_entries, sending
 from mycelia_storage.copying.entries import BATCH_ENTRIES
 from mycelia_storage.copying.reports import NAMED_MISMATCHES
 from mycelia_storage.errors import InvalidInput, NamespaceNotFound, StorageReadOnly
@@ -88,13 +88,13 @@ def test_the_copy_is_of_one_moment(open_storage: Open, monkeypatch: pytest.Monke
     source, destination = open_storage("memory"), open_storage("memory")
     fill(source)
     before = everything(source)
-    send = follower.send_wanted
+    send = sending.send_wanted
 
     def send_and_write(*arguments: Any) -> Any:
         source.set("meanwhile", 1, namespace="users/more")
         return send(*arguments)
 
-    monkeypatch.setattr(follower, "send_wanted", send_and_write)
+    monkeypatch.setattr(sending, "send_wanted", send_and_write)
     report = copy_storage(source, destination)
     assert report.ok
     assert report.one_moment

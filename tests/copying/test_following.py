@@ -394,15 +394,15 @@ def test_values_of_a_unique_index_exchanged(open_storage: Open) -> None:
 def test_a_time_limit_shorter_than_the_copy_does_not_end_it(
     open_storage: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entries, "BATCH_ENTRIES", 100)
+    monkeypatch.setattr(entries, "BATCH_ENTRIES", 200)
     destination = open_storage("sqlite")
-    with MemoryStorageBackend(transaction_timeout=0.05) as source:
+    with MemoryStorageBackend(transaction_timeout=0.3) as source:
         source.set_many({f"{number:05}": number for number in range(1_000)}, namespace="n")
-        report = copy_storage(source, destination, progress=lambda *_: time.sleep(0.02))
+        report = copy_storage(source, destination, progress=lambda *_: time.sleep(0.1))
         assert report.ok
         assert not report.one_moment  # nothing tells what was written between two snapshots
         source.create_namespace("n", exist_ok=True, track_changes=True)
-        report = copy_storage(source, destination, namespaces=["n"], progress=lambda *_: time.sleep(0.02))
+        report = copy_storage(source, destination, namespaces=["n"], progress=lambda *_: time.sleep(0.1))
         assert report.ok
         assert report.one_moment
 

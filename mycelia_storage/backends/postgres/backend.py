@@ -32,10 +32,11 @@ from ...errors import (
     TransactionExpired,
 )
 from ...fair_lock import FairLock
-from ...migrations import Migration, Migrator
+from ...migrations import Migration, Migrator, check_component
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from ...sql_views import SqlRows, SqlView, check_query
 from . import care, forks, journal, sql_queries, tenants
+from .batches import Space
 from .driver_errors import translate, unknown_outcome
 from .kept_indexes import KeptIndexes
 from .listening import POLLING, WOKEN, Listener
@@ -45,9 +46,10 @@ from .pool import Link, Pool
 from .reading import GET, Rows
 from .replicas import CountedPool, Replicas, may_be_read_elsewhere
 from .rows import Row, about, decode
+from .sessions import Session
 from .settings import PostgresSettings
 from .sql_words import read_query
-from .transactions import PostgresTransaction, Session
+from .transactions import PostgresTransaction
 from .upkeep import PostgresUpkeep
 from .writing import SET, PostgresWrites
 
@@ -94,6 +96,7 @@ class PostgresStorageBackend(PostgresWrites):
         self._place = Place(settings.schema, settings.tenant, settings.busy_timeout)
         self._get, self._set = self._place.plain(GET), self._place.plain(SET)
         self._kept: dict[str, KeptIndexes] = {}
+        self._spaces: dict[str, Space] = {}
         self._last_error: str | None = None
         self._transactions: dict[str, PostgresTransaction] = {}
         self._expired_ids: dict[str, None] = {}
@@ -154,6 +157,7 @@ class PostgresStorageBackend(PostgresWrites):
     def component_migrator(self, component: str, migrations: Iterable[Migration]) -> Iterator[Migrator]:
         if self._closed:
             raise StorageClosed("the storage is closed")
+        check_component(component)
         link = self._address.connect()
         try:
             yield Migrator(journal.PostgresJournal(link, self.settings.schema), migrations, component)
@@ -350,7 +354,7 @@ class PostgresStorageBackend(PostgresWrites):
             if time.monotonic() >= until:
                 raise StorageBusy("another writer held the lock for longer than busy_timeout")
 
-    def _steps(self, work: Callable[[PostgresTransaction], T]) -> T:
+    def _steps(self, work: Callable[[PostgresTransaction], T], guarded: bool = True) -> T:
         with self._begin(False, "serializable", True) as tx:
             tx.private = True
             return work(tx)

@@ -3,6 +3,10 @@
 A large chunk goes into a temporary table by COPY, a small one along with the statement as arrays; one upsert then
 takes it over, and what text and vector indexes want is kept after that (:mod:`.keeping`). A chunk with a unique index,
 with existing keys that may not be overwritten, or with more vectors than there is room for, is written entry by entry.
+
+Within a transaction a small batch is one round trip: what was learned of its namespaces before is sent along, and the
+upsert writes nothing where it no longer holds. What makes or drops namespaces and indexes outside a transaction has
+``storage_gate`` for itself, which every transaction shares, so what the upsert has seen holds for what is kept after.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from ...values import encode_value
 from . import keeping
 from .documents import document_text
 from .rows import about, decode, decode_extra, encode
+from .upserts import COLUMNS, FEW, FEWEST_COLUMNS, NOTHING, RESTORE, SET_COLUMNS, UPSERT, UPSERT_NEW, Source
 
 if TYPE_CHECKING:
     from .kept_indexes import KeptIndexes
@@ -24,59 +29,8 @@ if TYPE_CHECKING:
 
 PREPARE: Final = "SELECT name, tracked, generation, lowest FROM {s}.storage_prepare_batch({w}, %s::text[])"
 
-#: The columns of the stage, in the order of a row; ``version`` and the times are restore's.
-_COLUMNS: Final = {
-    "namespace": "text",
-    "key": "text",
-    "value": "bytea",
-    "is_json": "bool",
-    "document": "text",
-    "metadata": "text",
-    "metadata_document": "text",
-    "ends": "int8",
-    "version": "int8",
-    "created": "int8",
-    "updated": "int8",
-}
-_SET_COLUMNS: Final = 8
-_FEWEST_COLUMNS: Final = 4
-_NOTHING: Final = (None,) * (_SET_COLUMNS - _FEWEST_COLUMNS)
-
-# pg_temp is the session's, but the table lasts no longer than the transaction. Its rows lie in the order of the COPY.
-_MAKE_STAGE: Final = """CREATE TEMP TABLE IF NOT EXISTS mycelia_stage (
-namespace text COLLATE "C", key text COLLATE "C", value bytea, is_json boolean, document text, metadata text,
-metadata_document text, ends bigint, version bigint, created bigint, updated bigint) ON COMMIT DROP;
-TRUNCATE pg_temp.mycelia_stage"""
-
-_INTO: Final = """INSERT INTO {s}.storage_entries AS e (tenant, namespace, key, value, is_json, document, metadata,
-metadata_document, version, created_at, updated_at, expires_at)
-SELECT {t}, b.namespace, b.key, b.value, b.is_json,
-CASE WHEN b.is_json THEN coalesce(b.document, convert_from(b.value, 'UTF8'))::jsonb END,
-b.metadata, coalesce(b.metadata_document, b.metadata)::jsonb, """
-_OVER: Final = """
-ON CONFLICT (namespace, tenant, key) DO UPDATE SET value = excluded.value, is_json = excluded.is_json,
-document = excluded.document, metadata = excluded.metadata, metadata_document = excluded.metadata_document,
-version = greatest(e.version + 1, excluded.version), updated_at = excluded.updated_at,
-expires_at = excluded.expires_at, created_at = """
-_MICROS: Final = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
-# The time once, not for every row: it is a tenth of the statement.
-_UPSERT: Final = f"""WITH clock AS MATERIALIZED (SELECT {_MICROS} AS us, {{now}} AS ms)
-{_INTO} greatest(clock.us, %s::bigint), clock.ms, clock.ms, clock.ms + b.ends FROM clock, %source%{_OVER}
-CASE WHEN e.expires_at <= excluded.updated_at THEN excluded.created_at ELSE e.created_at END"""
-_UPSERT_NEW: Final = f"{_UPSERT} WHERE e.expires_at <= excluded.updated_at RETURNING e.namespace, e.key"
-_RESTORE: Final = f"{_INTO} b.version, b.created, b.updated, b.ends FROM %source%{_OVER} excluded.created_at"
-_LOG: Final = """WITH moved AS (UPDATE {s}.storage_state SET value = value + %s WHERE tenant = {t} AND name = 'seq'
-RETURNING value - %s AS last)
-INSERT INTO {s}.storage_changes (tenant, seq, namespace, key, operation, version, at)
-SELECT {t}, moved.last + row_number() OVER (ORDER BY b.%order%), e.namespace, e.key, 'set', e.version, {now}
-FROM moved, %source%
-JOIN {s}.storage_namespaces AS n ON n.tenant = {t} AND n.namespace = b.namespace COLLATE "C" AND n.track_changes
-JOIN {s}.storage_entries AS e ON e.tenant = {t} AND e.namespace = n.namespace AND e.key = b.key COLLATE "C"
-"""
-_WAKE: Final = "SELECT {s}.storage_wake({t})"
-
-#: Up to so many entries travel as arrays.
-_FEW: Final = 100
+#: Namespaces that are remembered.
+MOST_SPACES: Final = 10_000
 #: One chunk is made while the server takes the one before.
 _CHUNK_ITEMS: Final = 2_500
 _CHUNK_BYTES: Final = 8_000_000
@@ -123,17 +77,23 @@ class Batch:
     def write(self, steps: PostgresTransaction) -> BatchResult:
         """Write everything through ``steps``."""
         written = 0
-        for chunk, count in self.chunks():
+        for chunk, count, is_all in self.chunks():
+            is_simple = is_all and self._overwrite and not self.errors and not steps.private and len(chunk) <= FEW
+            if is_simple and self._write_known(steps, chunk):
+                written += count
+                continue
+            steps.guard()
             written += count - self._write_chunk(steps, chunk)
         steps.settle()
         if self.errors and self._atomic:
             raise BatchError(self.errors)
         return BatchResult(written, self.errors)
 
-    def chunks(self) -> Iterator[tuple[_Chunk, int]]:
-        """Rows by namespace and key, the last of each, and how many items they were."""
+    def chunks(self) -> Iterator[tuple[_Chunk, int, bool]]:
+        """Rows by namespace and key, the last of each; how many items they were; whether they are the whole batch."""
         chunk: _Chunk = {}
         count = room = 0
+        is_first = True
         own, extra, overwrite = self._namespace, self._metadata, self._overwrite
         plain = extra is None and self._ttl is None
         row: _Row
@@ -171,10 +131,10 @@ class Batch:
             count += 1
             room += len(row[2])
             if count >= _CHUNK_ITEMS or room >= _CHUNK_BYTES:
-                yield chunk, count
-                chunk, count, room = {}, 0, 0
+                yield chunk, count, False
+                chunk, count, room, is_first = {}, 0, 0, False
         if chunk:
-            yield chunk, count
+            yield chunk, count, is_first
 
     def _write_chunk(self, steps: PostgresTransaction, chunk: _Chunk) -> int:
         """Write a chunk; how many of its entries were refused."""
@@ -182,6 +142,7 @@ class Batch:
         if not steps.private or not names <= self._spaces.keys():
             # In a transaction that only the batch knows they stay so: who would change them waits for the lock.
             self._spaces.update(prepare(steps, names))
+            steps.learn(self._spaces)
         spaces = {name: self._spaces[name] for name in names}
         kept = {name: steps.kept(name, space.generation) for name, space in spaces.items() if space.generation}
         refused = 0
@@ -189,7 +150,7 @@ class Batch:
         for name, known in kept.items():
             if known.vectors:
                 refused += self._refuse_no_vectors(chunk, name, known)
-                careful = careful or _may_fill(steps, known, sum(place[0] == name for place in chunk))
+                careful = careful or _may_fill(steps, known, chunk, name)
         tracked = 0
         if any(space.tracked for space in spaces.values()):
             tracked = sum(spaces[name].tracked for name, _ in chunk)
@@ -198,23 +159,55 @@ class Batch:
         if not chunk:
             return refused
         rows = list(chunk.values())
-        width = _SET_COLUMNS if any(row[4:8] != _NOTHING for row in rows) else _FEWEST_COLUMNS
+        width = SET_COLUMNS if any(row[4:8] != NOTHING for row in rows) else FEWEST_COLUMNS
         source = Source(steps, rows, width)
         lowest = max(space.lowest for space in spaces.values())
         if self._overwrite:
             if tracked or kept:
-                source.run(_UPSERT, lowest)
+                source.run(UPSERT, lowest)
                 if tracked:
                     source.log(tracked)
                 keep_rows(steps, kept, chunk)
             else:
-                source.start(_UPSERT, lowest)
+                source.start(UPSERT, lowest)
             return refused
-        new = {(name, key) for name, key in source.run(_UPSERT_NEW, lowest)}
+        new = {(name, key) for name, key in source.run(UPSERT_NEW, lowest)}
         existing = [place for place in chunk if place not in new]
         self.errors.update({place: KeyExists(*place) for place in existing})
         keep_rows(steps, kept, {place: row for place, row in chunk.items() if place in new})
         return refused + len(existing)
+
+    def _write_known(self, steps: PostgresTransaction, chunk: _Chunk) -> bool:
+        """Write a chunk by what is remembered of its namespaces; False, and nothing is written, where that is not
+        enough or no longer true."""
+        names = {name for name, _ in chunk}
+        spaces = {name: steps.spaces[name] for name in names if name in steps.spaces}
+        if len(spaces) < len(names):
+            return False
+        kept: dict[str, KeptIndexes] = {}
+        rooms: list[tuple[int, int]] = []
+        for name, space in spaces.items():
+            if space.generation:
+                known = steps.remembered(name, space.generation)
+                if known is None or known.uniques:
+                    return False
+                kept[name] = known
+        for name, known in kept.items():
+            if known.vectors:
+                if not all(known.takes(_entry(row)) for (own, _), row in chunk.items() if own == name):
+                    return False
+                coming = sum(place[0] == name for place in chunk)
+                rooms += [(vector.index_id, vector.declared.max_vectors - coming) for vector in known.vectors]
+        lowest = max(space.lowest for space in spaces.values())
+        generations = [space.generation for space in spaces.values()]
+        source = Source(steps, list(chunk.values()), SET_COLUMNS)
+        if not source.run_known(lowest, list(spaces), generations, rooms):
+            for name in names:
+                steps.spaces.pop(name, None)
+            return False
+        with steps.all_or_nothing():
+            keep_rows(steps, kept, chunk)
+        return True
 
     def _refuse_no_vectors(self, chunk: _Chunk, name: str, known: KeptIndexes) -> int:
         """Take what is no vector out of a chunk; how many."""
@@ -246,49 +239,9 @@ class Batch:
         return refused
 
 
-class Source:
-    """Rows on their way into the database: staged by COPY, or sent along as arrays. ``width``: columns of a row."""
-
-    def __init__(self, steps: PostgresTransaction, rows: list[_Row], width: int) -> None:
-        self._steps = steps
-        names, types = list(_COLUMNS)[:width], list(_COLUMNS.values())[:width]
-        self._parameters: tuple[Any, ...] = ()
-        if len(rows) <= _FEW:
-            names, types = list(_COLUMNS), list(_COLUMNS.values())
-            arrays = ", ".join(f"%s::{kind}[]" for kind in types)
-            self._order = "ordinal"
-            self._text = f"unnest({arrays}) WITH ORDINALITY AS b ({', '.join(names)}, ordinal)"
-            found = list(map(list, zip(*rows, strict=True)))
-            self._parameters = (*found, *[[None] * len(rows)] * (len(names) - len(found)))
-        else:
-            self._order = "ctid"
-            self._text = "pg_temp.mycelia_stage AS b"
-            steps.script(_MAKE_STAGE)
-            if width < len(rows[0]):
-                rows = [row[:width] for row in rows]
-            steps.copy(f"COPY pg_temp.mycelia_stage ({', '.join(names)}) FROM STDIN (FORMAT BINARY)", types, rows)
-
-    def run(self, statement: str, *first: Any) -> list[_Row]:
-        """A statement with ``%source%`` in it, whose parameters follow ``first``."""
-        text = statement.replace("%source%", self._text).replace("%order%", self._order)
-        return self._steps.run(text, (*first, *self._parameters))
-
-    def start(self, statement: str, number: int) -> None:
-        """The same for a statement with a number as its one parameter; while it runs, the next rows can be made."""
-        if self._parameters:
-            self.run(statement, number)
-        else:
-            self._steps.start(statement.replace("%source%", self._text), number)
-
-    def log(self, tracked: int) -> None:
-        """Log the rows of tracked namespaces, so many, as set."""
-        self.run(_LOG, tracked, tracked)
-        self._steps.run(_WAKE, ())
-
-
 def prepare(steps: PostgresTransaction, names: Iterable[str]) -> dict[str, Space]:
     """Make the namespaces that are missing, and tell about each."""
-    return {name: Space(*rest) for name, *rest in steps.run(PREPARE, (sorted(names),))}
+    return {name: Space(*rest) for name, *rest in steps.run(PREPARE, (sorted(names),), None)}
 
 
 def keep_rows(steps: PostgresTransaction, kept: dict[str, KeptIndexes], chunk: _Chunk) -> None:
@@ -306,9 +259,9 @@ def _entry(row: _Row) -> Entry:
     return Entry(name, key, decode(value, is_json, name, key), decode_extra(row[5], name, key), 0, 0, 0, None)
 
 
-def _may_fill(steps: PostgresTransaction, known: KeptIndexes, coming: int) -> bool:
-    """Whether so many more entries may be more than a vector index has room for."""
-    return keeping.room_left(steps, known) < coming
+def _may_fill(steps: PostgresTransaction, known: KeptIndexes, chunk: _Chunk, name: str) -> bool:
+    """Whether a chunk's entries of a namespace may be more than its vector indexes have room for."""
+    return keeping.room_left(steps, known) < sum(place[0] == name for place in chunk)
 
 
 def restore(steps: PostgresTransaction, entries: Iterable[Entry]) -> int:
@@ -343,8 +296,8 @@ def _restore_chunk(steps: PostgresTransaction, chunk: dict[tuple[str, str], Entr
     for (name, _), entry in chunk.items():
         if name in kept:
             kept[name].check(entry)
-    source = Source(steps, rows, len(_COLUMNS))
-    source.run(_RESTORE)
+    source = Source(steps, rows, len(COLUMNS))
+    source.run(RESTORE)
     tracked = sum(spaces[name].tracked for name, _ in chunk)
     if tracked:
         source.log(tracked)

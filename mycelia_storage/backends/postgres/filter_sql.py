@@ -23,6 +23,7 @@ from .field_sql import (
     START_LENGTH,
     create_index_sql,
     field_sql,
+    hidden,
     index_columns,
     number_sql,
     quote,
@@ -32,7 +33,7 @@ from .field_sql import (
     whole_sql,
 )
 
-__all__ = ["Compiled", "compile_query", "create_index_sql", "index_columns"]
+__all__ = ["RANGES", "Compiled", "compile_query", "create_index_sql", "index_columns"]
 
 #: PostgreSQL takes 65,535 parameters, and its planner takes its time over long conditions; past these the caller
 #: filters alone.
@@ -47,17 +48,23 @@ _MAX_BIGINT: Final = 2**63 - 1
 
 #: Operators that hold for fields of one rank only, the operand's.
 _ONE_RANK: Final = ("eq", "gt", "gte", "lt", "lte", "startsWith", "endsWith")
+#: Operators that ask for a range of values.
+RANGES: Final = ("eq", "in", "gt", "gte", "lt", "lte", "startsWith")
 _SIGNS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
 class Compiled(NamedTuple):
-    """A query. ``exact``: no entry passes that does not match; ``sort_exact``: the order is the sort's."""
+    """A query. ``exact``: no entry passes that does not match; ``sort_exact``: the order is the sort's; ``place_sql``:
+    namespace and tenant alone, for looking entries up by key; ``keys_sql``: the filter, with the same parameters, where
+    it asks for nothing but keys in ranges."""
 
     where_sql: str
     params: tuple[Any, ...]
     order_sql: str
     exact: bool
     sort_exact: bool
+    place_sql: str
+    keys_sql: str | None
 
 
 class Sql(NamedTuple):
@@ -71,10 +78,19 @@ TRUE: Final = Sql("true")
 FALSE: Final = Sql("false")
 
 
-def compile_query(filter: Filter | None, sort: Sort, namespace: str, tenant: str = "") -> Compiled:
-    """WHERE and ORDER BY of a query in one namespace of one tenant."""
-    where = f"namespace = {quote(namespace)} AND tenant = {quote(tenant)}"
+def compile_query(
+    filter: Filter | None, sort: Sort, namespace: str, tenant: str = "", *, by_key: bool = False
+) -> Compiled:
+    """WHERE and ORDER BY of a query in one namespace of one tenant.
+
+    ``by_key``: the statement itself says which keys it wants, whatever the filter says.
+    """
+    keys_alone = _asks_keys_alone(filter)
+    by_key = by_key or _names_keys(filter) or (not sort.keys and keys_alone)
+    place = f"namespace = {quote(namespace)} AND tenant = {hidden(tenant)}"
+    where = place if by_key else f"namespace = {quote(namespace)} AND tenant = {quote(tenant)}"
     params: tuple[Any, ...] = ()
+    keys = None
     exact = True
     if filter is not None:
         condition = _condition(filter)
@@ -82,8 +98,27 @@ def compile_query(filter: Filter | None, sort: Sort, namespace: str, tenant: str
             exact = False
         elif condition != TRUE:
             where, params = f"{where} AND {condition.text}", condition.params
+            keys = _finish(condition.text) if keys_alone else None
     order = _order(sort, filter)
-    return Compiled(_finish(where), params, _finish(order), exact, True)
+    return Compiled(_finish(where), params, _finish(order), exact, True, _finish(place), keys)
+
+
+def _names_keys(filter: Filter | None) -> bool:
+    """Whether a filter says which keys it wants."""
+    if isinstance(filter, And):
+        return any(map(_names_keys, filter.parts))
+    if isinstance(filter, Or):
+        return all(map(_names_keys, filter.parts))
+    return isinstance(filter, Comparison) and filter.path.root == "key" and filter.operator in ("eq", "in")
+
+
+def _asks_keys_alone(filter: Filter | None) -> bool:
+    """Whether a filter asks for keys in ranges and for nothing else."""
+    if filter is None:
+        return True
+    if isinstance(filter, And):
+        return all(map(_asks_keys_alone, filter.parts))
+    return isinstance(filter, Comparison) and filter.path.root == "key" and filter.operator in RANGES
 
 
 def _finish(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from ...contract import Entry
-from ...errors import IndexFull
+from ...errors import IndexFull, InvalidValue
 from ...field_paths import FieldPath, parse_path
 from ...indexes import FieldIndex, TextIndex, VectorIndex, index_from_json
 from ...similarity import check_vector
@@ -78,6 +78,14 @@ class KeptIndexes(NamedTuple):
         """Raise InvalidValue unless the value is a vector that every vector index takes."""
         for vector in self.vectors:
             check_vector(entry.value, vector.declared, entry.namespace, entry.key)
+
+    def takes(self, entry: Entry) -> bool:
+        """Whether :meth:`check` raises nothing."""
+        try:
+            self.check(entry)
+        except InvalidValue:
+            return False
+        return True
 
     def embeddings(self, entry: Entry) -> tuple[list[int], list[int], list[int], RealArray]:
         """The vector indexes, how many each holds at most, and of the checked entry the states and vectors in each."""

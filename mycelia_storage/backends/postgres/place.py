@@ -8,12 +8,15 @@ Statements are constants with names in braces, which :meth:`Place.sql` fills in:
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Final
 
 #: UTC milliseconds, one moment per statement, by the server's clock.
 NOW: Final = "floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint"
 
 LIVE: Final = f"(expires_at IS NULL OR expires_at > {NOW})"
+
+_NAME: Final = re.compile(r"%([a-z_]+)%")
 
 
 class Place:
@@ -44,6 +47,10 @@ class Place:
             text = statement.format_map(self._names)
             self._texts[statement] = text
             return text
+
+    def once(self, statement: str) -> str:
+        """The same for a statement made for one query, which is not remembered."""
+        return statement.format_map(self._names)
 
     def plain(self, statement: str) -> bytes:
         """The statement as libpq has it, its parameters numbered."""
@@ -79,6 +86,11 @@ class Place:
                 f"SELECT pg_advisory_xact_lock({self.lock}){entering}"
             )
         return f"BEGIN ISOLATION LEVEL {mode}; {local}; LOCK TABLE {gate} IN ROW EXCLUSIVE MODE{entering}"
+
+
+def fill(template: str, **texts: object) -> str:
+    """A statement with every ``%name%`` replaced. The texts may hold anything: :meth:`Place.sql` leaves them alone."""
+    return _NAME.sub(lambda name: str(texts[name[1]]).replace("{", "{{").replace("}", "}}"), template)
 
 
 def quote_name(name: str) -> str:

@@ -11,7 +11,7 @@ from .rows import COLUMNS, Row, to_entries
 
 _SELECT: Final = f"""SELECT bounds.number, found.* FROM
 unnest(%s::text[], %s::text[]) WITH ORDINALITY AS bounds (low, high, number) CROSS JOIN LATERAL (
-SELECT {COLUMNS} FROM {{s}}.storage_entries WHERE namespace = %s AND tenant = {{t}}
+SELECT {COLUMNS} FROM {{s}}.storage_entries WHERE namespace = %s AND tenant = (SELECT {{t}})
 AND key >= bounds.low AND key < bounds.high AND {{live}}{{among}} ORDER BY key LIMIT %s) AS found
 ORDER BY bounds.number, found.key LIMIT %s"""
 _AMONG: Final = " AND split_part(key, E'\\x01', {number}) = ANY (%s::text[])"

@@ -16,7 +16,7 @@ import orjson
 from ...contract import ChangePage, Entry, EntryList, Keys, NamespaceInfo, StorageBackend, check_page
 from ...errors import KeyNotFound
 from ...filters import FilterInput, SortInput, match, parse_filter, parse_sort
-from ...following import Ways, follow_by_scanning, read_parts
+from ...following import Ways, follow_by_scanning, follow_keys_by_scanning, read_parts
 from ...indexes import Index, index_from_json
 from ...names import DEFAULT_NAMESPACE, KeyPart, Namespace, check_key, check_keys, check_namespace
 from ...patterns import check_pattern, compile_pattern, is_prefix_pattern, literal_prefix, prefix_end, to_like
@@ -37,6 +37,10 @@ HAS: Final = f"SELECT 1 {_ONE}"
 GET_ENTRY: Final = f"SELECT {COLUMNS} {_ONE}"
 GET_METADATA: Final = f"SELECT metadata {_ONE}"
 GET_MANY: Final = f"SELECT key, value, is_json {_AT} AND key = ANY (%s::text[]) AND {{live}}"
+GET_ACROSS: Final = """SELECT e.namespace, e.key, e.value, e.is_json
+FROM unnest(%s::text[], %s::text[]) AS b (space, name) CROSS JOIN LATERAL (
+SELECT namespace, key, value, is_json FROM {s}.storage_entries
+WHERE namespace = b.space COLLATE "C" AND tenant = {t} AND key = b.name COLLATE "C" AND {live} OFFSET 0) AS e"""
 LIST: Final = f"SELECT key {_AT} AND {{live}}"
 COUNT: Final = f"""SELECT (SELECT count(*) {_AT})
 - (SELECT count(*) {_AT} AND expires_at IS NOT NULL AND expires_at <= {{now}})"""
@@ -59,6 +63,9 @@ _LARGEST_PAGE: Final = 512
 _PAGE_BYTES: Final = 4_000_000
 _KEYS_A_STATEMENT: Final = 20_000
 _MOST: Final = 2**62
+
+# Inside the class ``list`` is its method.
+_list = list
 
 
 class PostgresReads(StorageBackend):
@@ -112,6 +119,22 @@ class PostgresReads(StorageBackend):
             for key, value, is_json in self._rows(GET_MANY, (name, part)):
                 found[key] = decode(value, is_json, name, key)
         return {key: found[key] for key in wanted if key in found}
+
+    def get_across(
+        self, wanted: Mapping[str, Iterable[str]] | Mapping[Namespace, Iterable[str]]
+    ) -> dict[str, dict[str, Any]]:
+        asked: dict[str, dict[str, None]] = {}
+        for namespace, keys in wanted.items():
+            asked.setdefault(check_namespace(namespace), {}).update(dict.fromkeys(check_keys(keys)))
+        places = [(name, key) for name, keys in asked.items() for key in keys]
+        if len(places) > _KEYS_A_STATEMENT:
+            return super().get_across(asked)
+        found: dict[tuple[str, str], Any] = {}
+        if places:
+            names, keys = map(_list, zip(*places, strict=True))
+            for name, key, value, is_json in self._rows(GET_ACROSS, (names, keys)):
+                found[name, key] = decode(value, is_json, name, key)
+        return {name: {key: found[name, key] for key in keys if (name, key) in found} for name, keys in asked.items()}
 
     def list(
         self,
@@ -219,6 +242,22 @@ class PostgresReads(StorageBackend):
         ways = Ways.read(starts, namespaces, part, second, filter, hops, limit)
         found = follow_by_sql(self, ways)
         return follow_by_scanning(self, ways) if found is None else found
+
+    def follow_keys(
+        self,
+        starts: Iterable[KeyPart],
+        *,
+        namespaces: Iterable[Namespace],
+        part: int,
+        second: Iterable[KeyPart] | None = None,
+        filter: FilterInput | None = None,
+        limit: int | None = None,
+    ) -> dict[KeyPart, tuple[str, str]]:
+        from .following import follow_keys_by_sql
+
+        ways = Ways.read(starts, namespaces, part, second, filter, 1, limit)
+        found = follow_keys_by_sql(self, ways)
+        return follow_keys_by_scanning(self, ways) if found is None else found
 
     def query(
         self,

@@ -27,7 +27,7 @@ import psycopg
 
 from ...errors import BackendUnavailable, StorageBusy
 from .pool import Link, Pool
-from .reading import COUNT, GET, GET_ENTRY, GET_MANY, GET_METADATA, HAS, LIST, SCAN
+from .reading import COUNT, GET, GET_ACROSS, GET_ENTRY, GET_MANY, GET_METADATA, HAS, LIST, SCAN
 from .searching import FIND_SEARCHED
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ _REST: Final = 2.0
 _FIRST_PAUSE: Final = 0.0005
 _LONGEST_PAUSE: Final = 0.02
 
-_SERVED: Final = (GET, GET_ENTRY, GET_MANY, GET_METADATA, HAS, LIST, COUNT, SCAN, FIND_SEARCHED)
+_SERVED: Final = (GET, GET_ACROSS, GET_ENTRY, GET_MANY, GET_METADATA, HAS, LIST, COUNT, SCAN, FIND_SEARCHED)
 
 
 @lru_cache(maxsize=1024)

@@ -4,24 +4,35 @@
 what keeps it in            how
 ==========================  ==========================================================================================
 words                       :mod:`.sql_words`: one SELECT, functions of a list, no names with a schema as functions
+names after a dot           those that are functions to the server are refused, as ``(x).name`` is a call
 READ ONLY transaction       the server refuses every write, and functions that write
 DECLARE CURSOR              the server takes a plain query there and nothing else: no WITH that writes, no INTO, no COPY
 extended protocol           the server takes one statement; parameters are bound by it
 search_path                 ``pg_catalog`` alone: nobody's functions, operators, types or tables come in by a bare name
 locks                       before a row is read, the server tells which tables the query has locked: every table or
                             view that it names is among them. Any but the entries is refused
-timeouts                    ``statement_timeout`` for the whole of it; a limit of rows and of bytes
+timeouts                    ``statement_timeout`` for the whole of it; a limit of rows, and of bytes as rows come in
+cutting                     a query that the server has not stopped two seconds later loses its connection
 ==========================  ==========================================================================================
+
+The server interrupts a query between two rows, and in most functions. Some run to their end, such as a search of one
+huge text in another: the caller is answered in time, but the server goes on with it for as long as it takes. Who must
+not be able to do that should not be let to write SQL.
 
 The views are CTEs before the query, which the planner sees through.
 """
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import psycopg
 from psycopg.types.string import TextLoader
@@ -44,12 +55,17 @@ SET LOCAL max_parallel_workers_per_gather = 0"""
 # No table stands in it, so it adds no lock to what it shows.
 _LOCKED: Final = """SELECT relation FROM pg_catalog.pg_lock_status()
 WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation'"""
+_CALLS: Final = """SELECT proname::text FROM pg_catalog.pg_proc WHERE proname = ANY (%s::pg_catalog.name[])
+AND pronamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'pg_catalog') LIMIT 1"""
 _ENTRIES: Final = """WITH RECURSIVE tables AS (SELECT %s::pg_catalog.regclass::oid AS id
 UNION SELECT inhrelid FROM pg_catalog.pg_inherits JOIN tables ON inhparent = id),
 kept AS (SELECT id FROM tables UNION SELECT indexrelid FROM pg_catalog.pg_index JOIN tables ON indrelid = id)
 SELECT relation FROM unnest(%s::oid[]) AS relation WHERE relation NOT IN (SELECT id FROM kept)"""
 
-_ROWS_A_FETCH: Final = 200
+#: Whole numbers with more digits are floats, mostly infinite, as they are on SQLite.
+_MOST_DIGITS: Final = 300
+#: Seconds that the server has to stop a query by itself.
+_GRACE: Final = 2.0
 _TYPES: Final = {
     "integer": "bigint",
     "real": "double precision",
@@ -74,19 +90,71 @@ def query(
     rest = f", {asked.ctes}" if asked.ctes else f" ({asked.select})"
     statement = f"DECLARE mycelia_query NO SCROLL CURSOR FOR WITH RECURSIVE {made.replace('%', '%%')}{rest}"
     deadline = time.monotonic() + timeout
+    # In a transaction of its own: the query's has locks on the entries alone.
+    _check_members(link, asked.members.difference(*_columns(views)))
     milliseconds = max(1, int(timeout * 1000))
     script = _SETTINGS.format(limit=milliseconds, idle=milliseconds + 5_000)
     link.script(f"{script}; {place.enter}" if place.enter else script)
-    try:
-        with link.connection.cursor(binary=True) as cursor:
-            cursor.execute(statement, parameters, prepare=False)
-        _check_tables(link, place)
-        return _fetch(link, limit, deadline, timeout)
-    except psycopg.Error as error:
-        raise _blamed(error, timeout) from error
-    finally:
-        if not link.lost:
-            link.script("ROLLBACK")
+    with _Cutter(link, timeout + _GRACE) as cutter:
+        try:
+            with link.connection.cursor(binary=True) as cursor:
+                cursor.execute(statement, parameters, prepare=False)
+            _check_tables(link, place)
+            return _fetch(link, limit, deadline, timeout)
+        except psycopg.Error as error:
+            if cutter.has_cut:
+                link.close()
+                raise SqlTimeout(f"the query took longer than {timeout:g} seconds") from error
+            raise _blamed(error, timeout) from error
+        finally:
+            if not link.lost:
+                link.script("ROLLBACK")
+
+
+class _Cutter:
+    """Cuts a connection when the time is over, unless it was left before."""
+
+    def __init__(self, link: Link, seconds: float) -> None:
+        self.has_cut = False
+        self._link = link
+        self._left = False
+        self._turn = threading.Lock()
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._turn:  # a connection that goes back to the pool is another's
+            self._left = True
+        self._timer.cancel()
+
+    def _cut(self) -> None:
+        with self._turn:
+            if self._left or self._link.lost:
+                return
+            self.has_cut = True
+            with socket.socket(fileno=os.dup(self._link.connection.fileno())) as ours:
+                ours.shutdown(socket.SHUT_RDWR)
+
+
+def _columns(views: Mapping[str, SqlView]) -> list[set[str]]:
+    return [{column.name for column in view.columns} for view in views.values()]
+
+
+def _check_members(link: Link, names: frozenset[str]) -> None:
+    """Raise SqlRefused if one of the names after a dot is a function. Others are in no schema that is searched."""
+    if names:
+        # The server cuts a longer name off after 63 bytes; whether in the middle of a character is no matter here.
+        cut = [name.encode()[:63].decode(errors="ignore") for name in names]
+        with link.connection.cursor() as cursor:
+            found = cursor.execute(_CALLS, (cut,), prepare=False).fetchone()
+        if found is not None:
+            raise SqlRefused(f"a query may not use the function {found[0]}")
 
 
 def _check_tables(link: Link, place: Place) -> None:
@@ -104,19 +172,19 @@ def _fetch(link: Link, limit: int, deadline: float, timeout: float) -> SqlRows:
     with link.connection.cursor() as cursor:
         for kind in ("json", "jsonb"):
             cursor.adapters.register_loader(kind, TextLoader)
-        while True:
-            most = min(_ROWS_A_FETCH, limit + 1 - len(rows))
-            cursor.execute(f"FETCH FORWARD {most} FROM mycelia_query", prepare=False)
-            columns = [column.name for column in cursor.description or ()]
-            page = [tuple(_plain(value) for value in row) for row in cursor.fetchall()]
-            rows += page
-            size += sum(map(size_of, page))
-            if size > MOST_BYTES:
-                raise SqlTimeout(f"the answer takes more than {MOST_BYTES} bytes")
-            if len(rows) > limit or len(page) < most:
-                return SqlRows(columns, rows[:limit], len(rows) > limit)
-            if time.monotonic() > deadline:
-                raise SqlTimeout(f"the query took longer than {timeout:g} seconds")
+        cursor.execute("FETCH FORWARD 0 FROM mycelia_query", prepare=False)
+        columns = [column.name for column in cursor.description or ()]
+        # Row by row: a few hundred rows of a hundred megabytes each would be too many to hold.
+        arriving: Any = cursor.stream(f"FETCH FORWARD {limit + 1} FROM mycelia_query")
+        with closing(arriving):
+            for row in arriving:
+                rows.append(tuple(_plain(value) for value in row))
+                size += size_of(rows[-1])
+                if size > MOST_BYTES:
+                    raise SqlTimeout(f"the answer takes more than {MOST_BYTES} bytes")
+                if time.monotonic() > deadline:
+                    raise SqlTimeout(f"the query took longer than {timeout:g} seconds")
+    return SqlRows(columns, rows[:limit], len(rows) > limit)
 
 
 def _plain(value: Any) -> Any:
@@ -124,7 +192,8 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return value
     if isinstance(value, Decimal):
-        return int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
+        whole = value.is_finite() and value.adjusted() <= _MOST_DIGITS and value == value.to_integral_value()
+        return int(value) if whole else float(value)
     return str(value)
 
 

@@ -6,6 +6,10 @@ the server sees is what was understood here: comments are gone, and nothing that
 end. A word before a parenthesis is a function of :data:`FUNCTIONS`, a keyword of :data:`OPENING`, the alias after AS,
 or a CTE with its columns; a name with a schema is neither function nor type. Each ``?`` is a parameter.
 
+After a dot no parenthesis is needed: to PostgreSQL ``(x).pg_sleep`` and, for the alias x of a function's rows,
+``x.pg_sleep`` are calls. So such names are gathered, and one that is a function, as the server knows, but none of the
+list is refused (:mod:`.sql_queries`).
+
 What tables it reads the server tells by its locks (:mod:`.sql_queries`). The entries are locked by the views anyway, so
 their names are refused here.
 """
@@ -13,6 +17,7 @@ their names are refused here.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from ...errors import SqlRefused
@@ -71,6 +76,13 @@ _TOKEN: Final = re.compile(
 )
 
 
+#: Types that tell names of the catalog for numbers.
+_TELLING: Final = _words("""
+    aclitem regclass regcollation regconfig regdatabase regdictionary regnamespace regoper regoperator regproc
+    regprocedure regrole regtype
+""")
+
+
 class Token(NamedTuple):
     """A part of a query; ``name`` is what a word means: lower case, or what stands between its quotes."""
 
@@ -86,6 +98,8 @@ class Query(NamedTuple):
     """``name AS (...), ... SELECT ...`` where it begins with WITH, else empty."""
     select: str
     parameters: int
+    members: frozenset[str]
+    """Names after a dot that are no function of the list: columns, or calls."""
 
 
 def read_query(sql: str) -> Query:
@@ -108,9 +122,12 @@ def read_query(sql: str) -> Query:
         raise SqlRefused("a parenthesis is not closed")
     texts = ["%s" if token.kind == "parameter" else token.text.replace("%", "%%") for token in tokens]
     count = sum(token.kind == "parameter" for token in tokens)
+    after_dots = {token.name for before, token in pairwise(tokens) if before.text == "."}
+    members = frozenset(after_dots - FUNCTIONS - {""})
     if tokens[0].name != "with":
-        return Query("", " ".join(texts), count)
-    return Query(" ".join(texts[2 if tokens[1:] and tokens[1].name == "recursive" else 1 :]), "", count)
+        return Query("", " ".join(texts), count, members)
+    ctes = texts[2 if tokens[1:] and tokens[1].name == "recursive" else 1 :]
+    return Query(" ".join(ctes), "", count, members)
 
 
 def _tokens(sql: str) -> list[Token]:
@@ -163,6 +180,8 @@ def _check(tokens: list[Token], at: int) -> None:
         raise SqlRefused(f"a query may not use {token.name}")
     if token.kind not in ("word", "quoted"):
         return
+    if token.name.lstrip("_") in _TELLING:
+        raise SqlRefused(f"a query may not use the type {token.name}")
     if token.name.startswith("storage_"):
         raise SqlRefused(f"a query may use the views alone, not {token.name}")
     if after == "(":

@@ -1,35 +1,27 @@
 """Transactions: the whole contract on one connection between BEGIN and COMMIT, savepoints inside, and snapshots.
 
-A :class:`Session` is one BEGIN on one connection. The transaction that began it and every savepoint in it share it:
-its mutex lets threads take turns, and its deadline ends them all.
+What they share is a session (:mod:`.sessions`).
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import uuid4
 
 import psycopg
 
 from ...contract import CheckReport, Entry, Status, Transaction, check_isolation
-from ...errors import (
-    StorageError,
-    StorageReadOnly,
-    TransactionError,
-    TransactionExpired,
-    UniqueViolation,
-)
+from ...errors import StorageReadOnly, TransactionError, UniqueViolation
 from ...indexes import FieldIndex
-from . import care, graphs, physical
-from .driver_errors import translate, unknown_outcome
+from . import batches, care, graphs, physical
 from .kept_indexes import KeptIndexes, KeptVector
 from .pool import Link
 from .reading import Rows
 from .rows import Row, about
+from .sessions import Session
 from .writing import PostgresWrites
 
 if TYPE_CHECKING:
@@ -41,102 +33,6 @@ _NOW: Final = "SELECT {now}"
 #: Seconds that building an index may take.
 _LONG: Final = 24 * 3600.0
 _CLAIM: Final = "SELECT {s}.storage_claim({t}, %s, %s, %s::bigint[], %s::bytea[])"
-
-#: Why a session that is over cannot be used.
-_ENDED: Final[dict[str, tuple[type[StorageError], str]]] = {
-    "expired": (TransactionExpired, "the transaction passed its time limit and was rolled back"),
-    "lost": (TransactionError, "the transaction was rolled back after an error"),
-    "cut": (TransactionError, "the connection of the transaction was lost; it was rolled back"),
-    "inherited": (TransactionError, "the transaction belongs to the process that forked this one"),
-    "finished": (TransactionError, "the transaction has ended"),
-}
-
-
-class Session:
-    """One BEGIN on one connection. ``release`` gets the session when it is over and gives the link back."""
-
-    def __init__(self, link: Link, *, writes: bool, timeout: float, release: Callable[[Session], None]) -> None:
-        self.link = link
-        self.writes = writes
-        self.deadline = time.monotonic() + timeout
-        self.mutex = threading.RLock()
-        self.state = "open"  # then one of _ENDED
-        self.depth = 0
-        #: Whether a savepoint of a method's own stands, which undoes a failed statement.
-        self.guarded = False
-        self._release = release
-
-    def check(self) -> None:
-        """Raise unless the session is still open. The mutex is held."""
-        if self.state == "open" and time.monotonic() > self.deadline:
-            self.end("expired")
-        if self.state != "open":
-            kind, text = _ENDED[self.state]
-            raise kind(text)
-
-    def end(self, state: str) -> None:
-        """Roll back what is uncommitted and give the connection back. The mutex is held."""
-        self.state = state
-        try:
-            if not self.link.lost and self.link.in_transaction:
-                with suppress(psycopg.Error):
-                    self.link.settle()
-                self.link.script("ROLLBACK")
-        except psycopg.Error:
-            self.link.close()  # the server rolls back by itself
-        finally:
-            self._release(self)
-
-    def commit(self) -> None:
-        """Commit, and give the connection back whatever comes of it. The mutex is held."""
-        try:
-            if self.link.failed:
-                raise TransactionError("the transaction has failed and was rolled back")
-            self.link.script("COMMIT")
-            self.state = "finished"
-        except psycopg.Error as error:
-            self.state = "lost"
-            if self.link.lost:
-                raise unknown_outcome() from error
-            raise translate(error, "commit") from error
-        finally:
-            self.end("finished" if self.state == "finished" else "lost")
-
-    def interrupt(self) -> None:
-        """Stop the statement that another thread is waiting for."""
-        try:
-            self.link.connection.cancel_safe(timeout=5)
-        except psycopg.Error:
-            pass
-
-    def expire(self) -> None:
-        """End it if its time is over, a running statement included."""
-        if self.state == "open" and time.monotonic() > self.deadline:
-            self.stop("expired")
-
-    def stop(self, state: str) -> None:
-        """End it from another thread."""
-        if not self.mutex.acquire(timeout=0.05):
-            self.interrupt()
-            self.mutex.acquire()
-        try:
-            if self.state == "open":
-                self.end(state)
-        finally:
-            self.mutex.release()
-
-    def failed(self, error: Exception, where: str = "") -> StorageError:
-        """Our error for one of psycopg's, after ending the session if the error took the transaction with it."""
-        if self.state == "open":
-            if time.monotonic() > self.deadline:
-                self.end("expired")
-                return TransactionExpired(_ENDED["expired"][1])
-            if self.link.lost:
-                self.end("cut")
-                return TransactionError(f"{_ENDED['cut'][1]}{f' ({where})' if where else ''}")
-            if self.link.failed and not self.depth and not self.guarded:
-                self.end("lost")
-        return translate(error, where)
 
 
 class PostgresTransaction(PostgresWrites, Transaction):
@@ -284,31 +180,41 @@ class PostgresTransaction(PostgresWrites, Transaction):
         if self._read_only or not self._session.writes:
             raise StorageReadOnly("a read-only transaction cannot write")
 
-    def _steps(self, work: Callable[[PostgresTransaction], T]) -> T:
+    def _steps(self, work: Callable[[PostgresTransaction], T], guarded: bool = True) -> T:
         session = self._session
         with session.mutex:
             self._check_writable()
             outer = session.guarded
-            self._script("SAVEPOINT step")
-            session.guarded = True
+            session.guarded = False
             try:
+                if guarded:
+                    self.guard()
                 result = work(self)
             except BaseException:
-                session.guarded = outer
+                was, session.guarded = session.guarded, outer
                 with suppress(psycopg.Error):
                     session.link.settle()
-                if session.state == "open":
+                if was and session.state == "open":
                     self._script("ROLLBACK TO step; RELEASE step")
                 raise
-            session.guarded = outer
-            self._script("RELEASE step")
+            was, session.guarded = session.guarded, outer
+            if was:
+                self._script("RELEASE step")
             return result
+
+    def guard(self) -> None:
+        """Make what follows in this step one that is undone whole by itself. Without that, as for a single write, an
+        error of the server ends the transaction."""
+        session = self._session
+        if not self.private and not session.guarded:
+            self._script("SAVEPOINT step")
+            session.guarded = True
 
     # -- for work in steps -----------------------------------------------------------------------------------------
 
-    def run(self, statement: str, parameters: Sequence[Any]) -> Rows:
-        """The rows of a statement that is not worth preparing."""
-        return self._run(self._place.sql(statement), parameters, False)
+    def run(self, statement: str, parameters: Sequence[Any], prepare: bool | None = False) -> Rows:
+        """The rows of a statement that is not worth preparing, or, with None, once it has run a few times."""
+        return self._run(self._place.sql(statement), parameters, prepare)
 
     def script(self, sql: str) -> None:
         """Several statements in one round trip."""
@@ -363,6 +269,23 @@ class PostgresTransaction(PostgresWrites, Transaction):
             except psycopg.Error as error:
                 raise session.failed(error) from error
 
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """What belongs to something written without a :meth:`guard`: an error ends the transaction."""
+        try:
+            yield
+        except BaseException:
+            session = self._session
+            if session.state == "open" and not session.link.failed:
+                session.end("lost")
+            raise
+
+    def change(self, statement: str, parameters: Sequence[Any]) -> int:
+        """How many rows a writing statement changed; prepared once it has run a few times."""
+        with self._session.mutex:
+            self._run(self._place.sql(statement), parameters, None)
+            return self._session.link.affected
+
     def now(self) -> int:
         """The server's clock in UTC milliseconds."""
         return int(self._rows(_NOW, ())[0][0])
@@ -372,10 +295,25 @@ class PostgresTransaction(PostgresWrites, Transaction):
         if self.private:
             self._session.deadline = time.monotonic() + _LONG
 
+    @property
+    def spaces(self) -> dict[str, batches.Space]:
+        """What is remembered of namespaces that log no changes. It may be out of date."""
+        return self._storage._spaces
+
+    def learn(self, spaces: Mapping[str, batches.Space]) -> None:
+        """Remember what was found of namespaces."""
+        if len(self.spaces) > batches.MOST_SPACES:
+            self.spaces.clear()
+        self.spaces.update((name, space) for name, space in spaces.items() if not space.tracked)
+
+    def remembered(self, namespace: str, generation: int) -> KeptIndexes | None:
+        """What the indexes of a namespace want kept, if it is known for that generation."""
+        known = self._kept.get(namespace)
+        return known if known is not None and known.generation == generation else None
+
     def kept(self, namespace: str, generation: int) -> KeptIndexes:
         """What the indexes of a namespace, which are of that generation, want kept."""
-        known = self._kept.get(namespace)
-        return known if known is not None and known.generation == generation else self._find_kept(namespace)
+        return self.remembered(namespace, generation) or self._find_kept(namespace)
 
     def claim(self, namespace: str, key: str, entry: Entry) -> None:
         """Give the entry's values of unique indexes to it. Raises UniqueViolation."""

@@ -20,7 +20,7 @@ from ...indexes import VectorIndex
 from ...similarity import best, scores, to_matrix
 from .filter_sql import Compiled
 from .graphs import operator
-from .place import LIVE, quote_name
+from .place import LIVE, fill, quote_name
 from .reading import Rows
 from .rows import COLUMNS, to_entry
 from .vector_rows import LARGEST, to_text, to_unit
@@ -42,24 +42,35 @@ _SCAN: Final = 1_000
 _MOST_EF: Final = 1_000
 _HALF_UNIT: Final = 2.0**-24
 
-# The condition on entries stands in subqueries of its own: it names their columns without the table. Those by key are
-# left where they are by OFFSET 0: before the planner has statistics it might read all entries instead.
-_MATCHING: Final = "SELECT key AS matching FROM {s}.storage_entries WHERE {live} AND %where%"
+# Lookups by key stand in subqueries that the planner leaves where they are (OFFSET 0): before it has statistics it
+# might read all entries instead. Conditions on fields are asked of what the key found.
+_ENTRY: Final = """(
+    SELECT * FROM {s}.storage_entries WHERE %place% AND key = @key@ OFFSET 0
+  ) AS entry WHERE {live} AND %where%"""
 _EXACT: Final = """
   SELECT v.key AS found_key, v.embedding OPERATOR(%home%.%operator%) %s::%home%.vector AS distance
-  FROM {s}.storage_vectors AS v%filter% WHERE v.index_id = %id% AND v.state %states% AND %live%
+  FROM {s}.storage_vectors AS v@filter@ WHERE v.index_id = %id%@keys@ AND v.state @states@ AND %live%
   ORDER BY 2 LIMIT %candidates%"""
+_MATCHING: Final = "SELECT key AS matching FROM {s}.storage_entries WHERE {live} AND %where%"
+_EXACT_MATCHING: Final = """
+  SELECT v.key AS found_key, v.embedding OPERATOR(%home%.%operator%) %s::%home%.vector AS distance
+  FROM matching CROSS JOIN LATERAL (
+    SELECT v.key, v.embedding FROM {s}.storage_vectors AS v
+    WHERE v.index_id = %id% AND v.key = matching.matching AND v.state <> 2 AND %live% OFFSET 0
+  ) AS v ORDER BY 2 LIMIT %candidates%"""
 _NEAR: Final = """
   SELECT v.key AS found_key, v.distance FROM (
     SELECT key, embedding::%home%.halfvec(%size%) OPERATOR(%home%.%operator%) %s::%home%.halfvec(%size%) AS distance
     FROM {s}.storage_vectors AS v WHERE index_id = %id% AND state = 1 AND %live% ORDER BY 2
-  ) AS v%filter% ORDER BY v.distance LIMIT %candidates%"""
+  ) AS v@filter@ ORDER BY v.distance LIMIT %candidates%"""
+_FILTER: Final = f"""
+  CROSS JOIN LATERAL (SELECT 1 FROM {_ENTRY.replace("@key@", "v.key")} OFFSET 0) AS m"""
 _LARGE: Final = """
   SELECT v.key, NULL::float8 FROM {s}.storage_vectors AS v WHERE v.index_id = %id% AND v.state = 2"""
 _READ: Final = f"""
 SELECT (SELECT count(*) FROM found), hit.* FROM (SELECT 1) AS one LEFT JOIN LATERAL (
-  SELECT distance, e.* FROM (SELECT * FROM found%others%) AS c CROSS JOIN LATERAL (
-    SELECT {COLUMNS} FROM {{s}}.storage_entries WHERE {{live}} AND %where% AND key = found_key OFFSET 0
+  SELECT distance, e.* FROM (SELECT * FROM found@others@) AS c CROSS JOIN LATERAL (
+    SELECT {COLUMNS} FROM {_ENTRY.replace("@key@", "found_key")}
   ) AS e
 ) AS hit ON true"""
 
@@ -92,11 +103,21 @@ def search_exactly(rows: _RowsOf, target: Target, query: Floats, limit: int) -> 
     sent, scale = _to_send(query, target.declared)
     if abs(sent).max() > LARGEST:
         candidates = 2**31  # sums over it may overflow
-    read = _EXACT.replace("%states%", "<> 2") + "\n)" + _READ.replace("%others%", _others(target))
+    where = target.where.params
+    every = _EXACT.replace("@states@", "<> 2").replace("@filter@", "")
+    if target.where.keys_sql is not None:
+        # The index has the keys too, and times of expiry: no entry need be read for it.
+        begin = f"WITH found AS MATERIALIZED ({every.replace('@keys@', ' AND %keys%')}\n)"
+        parameters = (to_text(sent), *where, *where)
+    elif target.filtered:
+        begin = f"WITH matching AS MATERIALIZED ({_MATCHING}\n), found AS MATERIALIZED ({_EXACT_MATCHING}\n)"
+        parameters = (*where, to_text(sent), *where)
+    else:
+        begin = f"WITH found AS MATERIALIZED ({every.replace('@keys@', '')}\n)"
+        parameters = (to_text(sent), *where)
+    template = begin + _READ.replace("@others@", _others(target))
     while candidates:
-        sql = _fill("WITH found AS MATERIALIZED (" + read, target, candidates, lateral=False)
-        where = target.where.params
-        found = _score(rows(sql, (to_text(sent), *(where if target.filtered else ()), *where)), target, query)
+        found = _score(rows(_fill(template, target, candidates), parameters), target, query)
         hits = best_hits(found.hits, limit)
         sure = len(hits) == limit and hits[-1].score > _bound(found, target.declared, scale)
         if sure or found.compared < candidates:
@@ -122,15 +143,13 @@ def search_graph(rows: _TunedRows, target: Target, query: Floats, limit: int) ->
         "enable_seqscan": "off",
         "enable_bitmapscan": "off",
     }
-    loose = _EXACT.replace("%states%", "= 0")
-    others = f"{_others(target)} UNION ALL SELECT * FROM loose"
-    sql = (
-        f"WITH found AS MATERIALIZED ({_NEAR}\n), loose AS MATERIALIZED ({loose}\n){_READ.replace('%others%', others)}"
-    )
+    loose = _EXACT.replace("@states@", "= 0").replace("@keys@", "")
+    read = _READ.replace("@others@", f"{_others(target)} UNION ALL SELECT * FROM loose")
+    template = f"WITH found AS MATERIALIZED ({_NEAR}\n), loose AS MATERIALIZED ({loose}\n){read}"
+    sql = _fill(template.replace("@filter@", _FILTER if target.filtered else ""), target, candidates)
     where = target.where.params
     once = (to_text(sent), *(where if target.filtered else ()))
-    result = rows(settings, _fill(sql, target, candidates, lateral=True), (*once, *once, *where))
-    found = _score(result, target, query)
+    found = _score(rows(settings, sql, (*once, *once, *where)), target, query)
     if found.compared < candidates:
         return None
     return SearchHits(
@@ -160,27 +179,19 @@ def _others(target: Target) -> str:
     return f" UNION ALL{_LARGE}" if target.has_large else ""
 
 
-def _fill(sql: str, target: Target, candidates: int, *, lateral: bool) -> str:
-    """The statement for this target. A vector's entry is asked of it as it comes (``lateral``), or all are joined."""
-    matching = ""
-    if target.filtered:
-        matching = _MATCHING
-        if lateral:
-            matching = f"\n  CROSS JOIN LATERAL ({matching} AND key = v.key OFFSET 0) AS m"
-        else:
-            matching = f"\n  JOIN ({matching}) AS m ON m.matching = v.key"
-    for name, text in (
-        ("%filter%", matching),
-        ("%where%", target.where.where_sql.replace("{", "{{").replace("}", "}}")),
-        ("%live%", LIVE.replace("expires_at", "v.expires_at")),
-        ("%home%", quote_name(target.home).replace("%", "%%").replace("{", "{{").replace("}", "}}")),
-        ("%operator%", operator(target.declared)[0]),
-        ("%size%", str(target.declared.dimensions)),
-        ("%id%", str(target.index_id)),
-        ("%candidates%", str(candidates)),
-    ):
-        sql = sql.replace(name, text)
-    return sql
+def _fill(template: str, target: Target, candidates: int) -> str:
+    return fill(
+        template,
+        where=target.where.where_sql,
+        place=target.where.place_sql,
+        keys=target.where.keys_sql,
+        live=LIVE.replace("expires_at", "v.expires_at"),
+        home=quote_name(target.home).replace("%", "%%"),
+        operator=operator(target.declared)[0],
+        size=target.declared.dimensions,
+        id=target.index_id,
+        candidates=candidates,
+    )
 
 
 def _score(rows: Rows, target: Target, query: Floats) -> _Found:

@@ -78,8 +78,9 @@ class PostgresWrites(PostgresSearches):
         which name the entry if the parameters begin with namespace and key (``named``)."""
 
     @abstractmethod
-    def _steps(self, work: Callable[[PostgresTransaction], T]) -> T:
-        """Run ``work``, which writes with several statements, whole or not at all."""
+    def _steps(self, work: Callable[[PostgresTransaction], T], guarded: bool = True) -> T:
+        """Run ``work``, which writes with several statements, whole or not at all. Unless ``guarded``, work inside a
+        transaction calls :meth:`PostgresTransaction.guard` before it writes what it may have to undo."""
 
     def set(
         self,
@@ -267,7 +268,7 @@ class PostgresWrites(PostgresSearches):
         atomic: bool = True,
     ) -> BatchResult:
         batch = batches.Batch(entries, check_namespace(namespace), metadata, ttl, overwrite, atomic)
-        return self._steps(batch.write)
+        return self._steps(batch.write, guarded=False)
 
     def restore(self, entries: Iterable[Entry]) -> int:
         return self._steps(lambda steps: batches.restore(steps, entries))

@@ -42,14 +42,14 @@ _BACKUP_PAGES: Final = 1_000
 
 def status(storage: SQLiteStorageBackend, rows: Rows) -> Status:
     """The storage at a glance, counted through ``rows``; raises only StorageClosed."""
-    problem = storage._last_error
+    problem = storage._file.last_error
     entries = namespaces = 0
     try:
         entries = int(rows(_ENTRIES, (now_ms(),))[0][0])
         namespaces = int(rows(_NAMESPACES, ())[0][0])
         problem = moved(storage) or problem
     except StorageError as error:
-        if storage._closed:
+        if storage._file.closed:
             raise
         problem = str(error)
     settings = storage.settings
@@ -59,7 +59,7 @@ def status(storage: SQLiteStorageBackend, rows: Rows) -> Status:
         "synchronous": settings.synchronous.upper(),
         "sqlite_version": apsw.sqlite_lib_version(),
         "read_only": settings.read_only,
-        "open_transactions": len(storage._transactions),
+        "open_transactions": len(storage._sessions.transactions),
     }
     if settings.wal_mode and storage.journal_mode != "wal":
         details["note"] = "this file system cannot carry a WAL: a rollback journal is used, readers wait for writers"
@@ -99,7 +99,7 @@ def check(storage: SQLiteStorageBackend, rows: Rows) -> CheckReport:
         if _has_moved(storage):
             problems.append(f"the file {storage.path!r} was moved or deleted while open")
     except StorageError as error:
-        if storage._closed:
+        if storage._file.closed:
             raise
         problems.append(str(error))
     return CheckReport(not problems, problems)
@@ -158,7 +158,7 @@ def backup(
 
 def _has_moved(storage: SQLiteStorageBackend) -> bool:
     """Whether the path now leads to another file, or none, than the one that was opened."""
-    connection = storage._writer_connection
+    connection = storage._file.connection
     if connection is None:
         return not Path(storage.path).exists()
     moved = ctypes.c_int(0)

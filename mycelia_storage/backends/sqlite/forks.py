@@ -35,32 +35,30 @@ def forget(storage: SQLiteStorageBackend) -> None:
 
 def _before() -> None:
     for storage in list(_storages):
-        if not storage._snapshots and storage._session is None and storage._lock.acquire(_WAIT):
+        if not storage._sessions.open() and storage._file.lock.acquire(_WAIT):
             _emptied.append(storage)
-            storage._close_connections()
+            storage._file.close_connections()
 
 
 def _in_parent() -> None:
     while _emptied:
-        _emptied.pop()._lock.release()
+        _emptied.pop()._file.lock.release()
 
 
 def _in_child() -> None:
     for storage in list(_storages):
         if storage in _emptied:
-            storage._reset()
-            storage._transactions.clear()
-            storage._upkeep.restart_in_child()
+            storage._begin_in_child()
         else:
             # Its connections must be neither used nor closed here: keep them alive for good.
-            _inherited.extend((storage._writer_connection, storage._readers, storage._snapshots, storage._local))
-            _inherited.extend(storage._readers)
-            for session in [storage._session, *storage._snapshots]:
-                if session is not None:
-                    session.mutex = threading.RLock()
-                    session.state = "inherited"
-            storage._writer_connection = None
-            storage._closed = True
+            file = storage._file
+            _inherited.extend((file.connection, file.readers, storage._sessions.snapshots, file.local))
+            _inherited.extend(file.readers)
+            for session in storage._sessions.open():
+                session.mutex = threading.RLock()
+                session.state = "inherited"
+            file.connection = None
+            file.closed = True
             _storages.discard(storage)
     _emptied.clear()
 

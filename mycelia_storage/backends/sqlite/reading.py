@@ -19,7 +19,7 @@ import orjson
 from ...contract import ChangePage, Entry, EntryList, Keys, NamespaceInfo, StorageBackend, check_page
 from ...errors import KeyNotFound, StorageCorrupt
 from ...filters import FilterInput, SortInput, match, parse_filter, parse_sort
-from ...following import Ways, follow_by_scanning, read_parts
+from ...following import Ways, follow_by_scanning, follow_keys_by_scanning, read_parts
 from ...indexes import Index, index_from_json
 from ...names import DEFAULT_NAMESPACE, KeyPart, Namespace, check_key, check_keys, check_namespace
 from ...patterns import check_pattern, compile_pattern, is_prefix_pattern, literal_prefix, prefix_end, to_like
@@ -302,6 +302,22 @@ class SQLiteReads(StorageBackend):
         ways = Ways.read(starts, namespaces, part, second, filter, hops, limit)
         found = follow_by_sql(self._rows, ways)
         return follow_by_scanning(self, ways) if found is None else found
+
+    def follow_keys(
+        self,
+        starts: Iterable[KeyPart],
+        *,
+        namespaces: Iterable[Namespace],
+        part: int,
+        second: Iterable[KeyPart] | None = None,
+        filter: FilterInput | None = None,
+        limit: int | None = None,
+    ) -> dict[KeyPart, tuple[str, str]]:
+        from .following import follow_keys_by_sql
+
+        ways = Ways.read(starts, namespaces, part, second, filter, 1, limit)
+        found = follow_keys_by_sql(self._rows, ways)
+        return follow_keys_by_scanning(self, ways) if found is None else found
 
     def query(
         self,

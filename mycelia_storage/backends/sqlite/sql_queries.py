@@ -15,7 +15,9 @@ everything else                 nothing: no write, ATTACH, PRAGMA, transaction, 
 ==============================  ========================================================================================
 
 SQLite interrupts a statement between two steps of its machine. One step, such as a LIKE over a large text, runs to its
-end; the length of texts and patterns is limited for that.
+end. For that the length of texts and patterns is limited, so that a step takes five seconds at most, what multiplies
+one text by another is made again (:mod:`.sql_functions`), and ``json_patch`` and ``unhex`` are missing. A row is held
+whole before its size is known, so the more columns it has the shorter each must be.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from ...sql_views import MOST_BYTES, Parameter, SqlColumn, SqlRows, SqlView, siz
 from .connections import open_connection
 from .driver_errors import translate
 from .settings import SQLiteSettings
+from .sql_functions import replace_functions
 
 
 def _words(text: str) -> frozenset[str]:
@@ -43,26 +46,30 @@ def _words(text: str) -> frozenset[str]:
 
 #: What a query may call: functions that compute from their arguments, and the time.
 FUNCTIONS: Final = _words("""
-    -> ->> abs acos acosh asin asinh atan atan2 atanh avg ceil ceiling char coalesce concat concat_ws cos cosh count
-    cume_dist current_date current_time current_timestamp date datetime degrees dense_rank exp first_value floor
-    format glob group_concat hex if ifnull iif instr json json_array json_array_length json_each json_error_position
-    json_extract json_group_array json_group_object json_insert json_object json_patch json_pretty json_quote
-    json_remove json_replace json_set json_tree json_type json_valid julianday lag last_value lead length like
-    likelihood likely ln log log10 log2 lower ltrim max median min mod nth_value ntile nullif octet_length
-    percent_rank percentile pi pow power printf quote radians random rank replace round row_number rtrim sign sin
-    sinh sqrt strftime string_agg substr substring sum tan tanh time timediff total trim trunc typeof unhex unicode
-    unixepoch unlikely upper
+    -> ->> abs acos acosh asin asinh atan atan2 atanh avg ceil ceiling char coalesce concat concat_ws cos cosh
+    count cume_dist current_date current_time current_timestamp date datetime degrees dense_rank exp first_value
+    floor format glob group_concat hex if ifnull iif instr json json_array json_array_length json_each
+    json_error_position json_extract json_group_array json_group_object json_insert json_object json_pretty
+    json_quote json_remove json_replace json_set json_tree json_type json_valid julianday lag last_value lead
+    length like likelihood likely ln log log10 log2 lower ltrim max median min mod nth_value ntile nullif
+    octet_length percent_rank percentile pi pow power printf quote radians random rank replace round row_number
+    rtrim sign sin sinh sqrt strftime string_agg substr substring sum tan tanh time timediff total trim trunc
+    typeof unicode unixepoch unlikely upper
 """)
 
+#: Bytes of a text or blob, and of the texts and blobs of one row.
+_LONGEST: Final = 32 * 2**20
+_LONGEST_ROW: Final = 256 * 2**20
+
 _LIMITS: Final = {
-    apsw.SQLITE_LIMIT_LENGTH: 64 * 2**20,
+    apsw.SQLITE_LIMIT_LENGTH: _LONGEST,
     apsw.SQLITE_LIMIT_SQL_LENGTH: 500_000,
     apsw.SQLITE_LIMIT_COLUMN: 200,
     apsw.SQLITE_LIMIT_EXPR_DEPTH: 200,
     apsw.SQLITE_LIMIT_COMPOUND_SELECT: 100,
     apsw.SQLITE_LIMIT_VDBE_OP: 250_000,
     apsw.SQLITE_LIMIT_ATTACHED: 0,
-    apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 200,
+    apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 64,
     apsw.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
     apsw.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
@@ -108,6 +115,7 @@ class _Guard:
         connection.execute("PRAGMA query_only = 1")
         for limit, most in _LIMITS.items():
             connection.limit(limit, most)
+        replace_functions(connection, _LONGEST)
         connection.authorizer = self._authorize
         connection.set_progress_handler(lambda: time.monotonic() > self._deadline, _STEPS_A_LOOK)
 
@@ -120,6 +128,8 @@ class _Guard:
             if cursor.is_explain or not cursor.is_readonly:
                 raise SqlRefused("a query is a SELECT")
             self._columns = [name for name, *_ in cursor.get_description()]
+            most = _LONGEST_ROW // max(1, len(self._columns))
+            self._connection.limit(apsw.SQLITE_LIMIT_LENGTH, min(_LONGEST, most))
             return True
 
         cursor.exec_trace = only_one
@@ -138,6 +148,8 @@ class _Guard:
             raise self._stopped(error) from error
         except (apsw.SQLError, apsw.AuthError, apsw.BindingsError, apsw.MismatchError, apsw.RangeError) as error:
             raise self._refused(error) from error
+        except UnicodeDecodeError as error:
+            raise SqlRefused("the query made a text that is no UTF-8") from error
         if not self._columns:
             raise SqlRefused("a query is a SELECT")
         return SqlRows(self._columns, rows, False)
@@ -176,7 +188,10 @@ class _Guard:
             return not column and (table or "").lower() not in self._tables
         if database == "main":
             return table in _LISTS or (table == "storage_entries" and inside in self._hidden)
-        return database == "temp" and (table in self._views or (table in self._hidden and inside in self._views))
+        # A view's name comes as the statement has it, in any case.
+        return database == "temp" and (
+            (table or "").lower() in self._views or (table in self._hidden and (inside or "").lower() in self._views)
+        )
 
 
 def _make_views(connection: apsw.Connection, views: Mapping[str, SqlView]) -> set[str]:

@@ -1,13 +1,7 @@
-"""Transactions: the whole contract on one connection between BEGIN and COMMIT, savepoints inside, and snapshots.
-
-A :class:`Session` is one BEGIN on one connection. The transaction that began it and every savepoint in it share it:
-its mutex lets threads take turns, and its deadline ends them all.
-"""
+"""Transactions: the whole contract on one connection between BEGIN and COMMIT, savepoints inside, and snapshots."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,11 +19,12 @@ from ...contract import (
     check_isolation,
     check_version,
 )
-from ...errors import StorageError, StorageReadOnly, TransactionError, TransactionExpired
+from ...errors import StorageError, StorageReadOnly, TransactionError
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from . import care
 from .driver_errors import translate
 from .reading import Row, Rows
+from .sessions import Session
 from .simple_writes import SimpleWrites
 from .text_search import TextReads
 from .vector_search import VectorReads
@@ -39,59 +34,6 @@ if TYPE_CHECKING:
     from .backend import SQLiteStorageBackend
 
 T = TypeVar("T")
-
-
-class Session:
-    """One BEGIN on one connection; ``writer`` is None for a snapshot. ``release`` gives the connection back."""
-
-    def __init__(
-        self, connection: apsw.Connection, writer: EntryWriter | None, timeout: float, release: Callable[[], None]
-    ) -> None:
-        self.connection = connection
-        self.writer = writer
-        self.deadline = time.monotonic() + timeout
-        self.mutex = threading.RLock()
-        self.state = "open"  # then "finished", "expired", "lost" or "inherited"
-        self.depth = 0
-        self._release = release
-
-    def check(self) -> None:
-        """Raise unless the session is still open. The mutex is held."""
-        if self.state == "open" and time.monotonic() > self.deadline:
-            self.end("expired")
-        if self.state == "expired":
-            raise TransactionExpired("the transaction passed its time limit and was rolled back")
-        if self.state == "lost":
-            raise TransactionError("the database rolled the transaction back after an error")
-        if self.state == "inherited":
-            raise TransactionError("the transaction belongs to the process that forked this one")
-        if self.state != "open":
-            raise TransactionError("the transaction has ended")
-
-    def end(self, state: str) -> None:
-        """Roll back what is uncommitted and give the connection back. The mutex is held."""
-        self.state = state
-        try:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-        except apsw.Error as error:
-            raise translate(error, "rollback") from error
-        finally:
-            self._release()
-
-    def expire(self) -> None:
-        """End it if its time is over, a running statement included."""
-        if self.state == "open" and time.monotonic() > self.deadline:
-            self.connection.interrupt()
-            with self.mutex:
-                if self.state == "open":
-                    self.end("expired")
-
-    def failed(self, error: Exception) -> StorageError:
-        """Our error for one of SQLite's, after noting whether it took the transaction with it."""
-        if self.state == "open" and not self.connection.in_transaction:
-            self.end("lost")
-        return translate(error, connection=self.connection)
 
 
 class SQLiteTransaction(TextReads, VectorReads, SimpleWrites, Transaction):
@@ -107,7 +49,7 @@ class SQLiteTransaction(TextReads, VectorReads, SimpleWrites, Transaction):
         self._depth = depth
         self._finished = False
         session.depth = depth
-        storage._transactions[self.id] = self
+        storage._sessions.transactions[self.id] = self
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -169,7 +111,7 @@ class SQLiteTransaction(TextReads, VectorReads, SimpleWrites, Transaction):
 
     def _finish(self) -> None:
         self._finished = True
-        self._storage._transactions.pop(self.id, None)
+        self._storage._sessions.transactions.pop(self.id, None)
 
     def _begin(self, read_only: bool, isolation: str, bound: bool) -> Transaction:
         check_isolation(isolation)

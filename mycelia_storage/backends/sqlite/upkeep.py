@@ -25,18 +25,17 @@ class SQLiteUpkeep(Upkeep["SQLiteStorageBackend"]):
     """The thread of one SQLite storage."""
 
     def look_after(self, storage: SQLiteStorageBackend) -> None:
-        for session in [storage._session, *storage._snapshots]:
-            if session is not None:
-                session.expire()
+        for session in storage._sessions.open():
+            session.expire()
 
     def sweep_up(self, storage: SQLiteStorageBackend) -> None:
         while storage._rows(_ANY_EXPIRED, (now_ms(),)):
-            storage._write(lambda writer: writer.sweep(_SWEEP_AT_ONCE))
+            storage._change(lambda writer: writer.sweep(_SWEEP_AT_ONCE))
         if storage._rows(_ANY_CHANGES, ()):
-            storage._write(lambda writer: writer.prune())
+            storage._change(lambda writer: writer.prune())
         for (namespace,) in storage._rows(WAITING, ()):
             with suppress(StorageCorrupt):  # which searches and check() tell
-                storage._write(partial(_settle, namespace=namespace))
+                storage._change(partial(_settle, namespace=namespace))
         if storage._nearest:
             save_due(storage)
 

@@ -103,10 +103,10 @@ def _save(storage: SQLiteStorageBackend, number: int, seq: int, data: bytes) -> 
     parts = [data[start : start + _PART_BYTES] for start in range(0, len(data), _PART_BYTES)]
     for part in range(len(parts) - 1, -1, -1):
         row = (number, seq, part, parts[part])
-        storage._write(lambda writer, row=row: writer.rows(_ADD, row))  # type: ignore[misc]
+        storage._change(lambda writer, row=row: writer.rows(_ADD, row))  # type: ignore[misc]
 
     def forget(writer: EntryWriter) -> None:
         writer.rows(_FORGET_OTHERS, (number, seq, len(parts)))
         writer.rows(_FORGET_LOG, (number, seq - _KEPT))
 
-    storage._write(forget)
+    storage._change(forget)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -87,18 +87,23 @@ class Bound:
             raise ForeignAgent(f"strict mode: agent {self._agent_id} writes no records of agent {given}")
         return given
 
-    def _require(self, storage: StorageBackend, place: str, ids: Iterable[str | None], what: str) -> None:
-        """Raise UnknownRecord unless every id of a room, entity, ... exists (in strict mode: as the agent's own)."""
-        wanted = list(dict.fromkeys(id for id in ids if id is not None))
-        if not wanted:
-            return
-        if len(wanted) == 1:
-            found = {wanted[0]: storage.get(wanted[0], namespace=place)}
-        else:
-            found = storage.get_many(wanted, namespace=place)
-        for id in wanted:
-            if found.get(id) is None or not self._sees(found[id].get("agentId")):
-                raise UnknownRecord(place, id)
+    def _require(
+        self,
+        storage: StorageBackend,
+        wanted: Mapping[str, Iterable[str | None]],
+        others: Mapping[str, Iterable[str]] | None = None,
+    ) -> dict[str, dict[str, Any]]:
+        """Raise UnknownRecord unless every id of rooms, entities, ... exists (in strict mode: as the agent's own).
+
+        ``wanted`` is ids by place, ``others`` keys that may be missing. What was found of all, by place, in one read.
+        """
+        ids = {place: list(dict.fromkeys(id for id in given if id is not None)) for place, given in wanted.items()}
+        found = storage.get_across({**{place: each for place, each in ids.items() if each}, **(others or {})})
+        for place, each in ids.items():
+            for id in each:
+                if id not in found[place] or not self._sees(found[place][id].get("agentId")):
+                    raise UnknownRecord(place, id)
+        return found
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

@@ -192,6 +192,9 @@ class Components(Cascades):
     def _require_parties(self, tx: StorageBackend, components: list[Component]) -> None:
         places = self._places
         entities = [id for each in components for id in (each.entity_id, each.source_entity_id)]
-        self._require(tx, places.entities, entities, "entity")
-        self._require(tx, places.rooms, (each.room_id for each in components), "room")
-        self._require(tx, places.worlds, (each.world_id for each in components), "world")
+        wanted: dict[str, Iterable[str | None]] = {
+            places.entities: entities,
+            places.rooms: [each.room_id for each in components],
+            places.worlds: [each.world_id for each in components],
+        }
+        self._require(tx, wanted)

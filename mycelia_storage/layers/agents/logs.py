@@ -56,8 +56,8 @@ class Logs(Cascades):
 
         def create(tx: StorageBackend) -> None:
             places = self._places
-            self._require(tx, places.rooms, (log.room_id for log in prepared), "room")
-            self._require(tx, places.entities, (log.entity_id for log in prepared), "entity")
+            rooms, entities = ([log.room_id for log in prepared], [log.entity_id for log in prepared])
+            self._require(tx, {places.rooms: rooms, places.entities: entities})
             items = []
             for log in prepared:
                 key = join_key(log.room_id, int(log.created_at or 0), str(log.id))

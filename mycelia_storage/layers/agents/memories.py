@@ -87,9 +87,12 @@ class Memories(MemoryReads):
 
     def _store_new(self, tx: StorageBackend, memories: list[tuple[Memory, bytes | None]]) -> None:
         places = self._places
-        self._require(tx, places.rooms, (memory.room_id for memory, _ in memories), "room")
-        self._require(tx, places.entities, (memory.entity_id for memory, _ in memories), "entity")
-        taken = self._taken(tx, [join_key("memory", str(each.id)) for each, _ in memories])
+        wanted = {
+            places.rooms: [memory.room_id for memory, _ in memories],
+            places.entities: [memory.entity_id for memory, _ in memories],
+        }
+        lookups = [join_key("memory", str(memory.id)) for memory, _ in memories]
+        taken = set(self._require(tx, wanted, {places.lookups: lookups})[places.lookups])
         items: list[dict[str, Any]] = []
         for memory, packed in memories:
             lookup = join_key("memory", str(memory.id))
@@ -101,12 +104,6 @@ class Memories(MemoryReads):
                 items += self._vector_items(memory, packed)
         if items:
             tx.set_many(items)
-
-    def _taken(self, tx: StorageBackend, lookups: list[str]) -> set[str]:
-        place = self._places.lookups
-        if len(lookups) == 1:
-            return set(lookups) if tx.has(lookups[0], namespace=place) else set()
-        return set(tx.get_many(lookups, namespace=place))
 
     def _items(self, memory: Memory) -> list[dict[str, Any]]:
         key = memory_key(memory.room_id, str(memory.table), int(memory.created_at or 0), str(memory.id))

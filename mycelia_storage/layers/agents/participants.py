@@ -140,10 +140,10 @@ class Participants(Cascades):
 
     def _seat(self, tx: StorageBackend, seats: list[Participant]) -> list[str]:
         places = self._places
-        self._require(tx, places.rooms, (seat.room_id for seat in seats), "room")
-        self._require(tx, places.entities, (seat.entity_id for seat in seats), "entity")
+        rooms, entities = ([seat.room_id for seat in seats], [seat.entity_id for seat in seats])
         keys = [join_key(seat.room_id, seat.entity_id, str(seat.agent_id)) for seat in seats]
-        taken = tx.get_many(dict.fromkeys(keys), namespace=places.participants)
+        found = self._require(tx, {places.rooms: rooms, places.entities: entities}, {places.participants: keys})
+        taken = found[places.participants]
         ids: dict[str, str] = {key: value["id"] for key, value in taken.items()}
         for key, seat in zip(keys, seats, strict=True):
             if key not in ids:

@@ -17,19 +17,15 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...contract import StorageBackend
 from ...errors import InvalidInput, MigrationError, StorageError
-from ...migrations import CORE, Migration, Migrator, derive_schema_name, load_migrations
+from ...migrations import Migration, Migrator, check_component, derive_schema_name, load_migrations
 from ...sql_guard import destructive_statement
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
-
-_RESERVED: Final = frozenset(
-    {CORE, "storage", "schema_version", "sqlite", "pg_catalog", "information_schema", "public"}
-)
 
 
 class PluginStatus(NamedTuple):
@@ -63,9 +59,7 @@ class PluginSchemas:
         """Take a package's migrations from a folder, which has one folder for each dialect, or as they are; its schema
         name. Raises MigrationError for a name that another package has or that is reserved, or a bad folder.
         """
-        name = derive_schema_name(package)
-        if name in _RESERVED or name.startswith("storage_"):
-            raise MigrationError(f"package {package!r} has the schema name {name!r}, which is reserved")
+        name = check_component(derive_schema_name(package))
         for other, (taken, _) in self._registered.items():
             if taken == name and other != package:
                 raise MigrationError(f"packages {other!r} and {package!r} have one schema name, {name!r}")

@@ -33,9 +33,9 @@ class Relationships(Cascades):
         def create(tx: StorageBackend) -> list[str | None]:
             places = self._places
             ends = [id for each in prepared for id in (each.source_entity_id, each.target_entity_id)]
-            self._require(tx, places.entities, ends, "entity")
             keys = [_key(each) for each in prepared]
-            taken = set(tx.get_many(dict.fromkeys(keys), namespace=places.relationships))
+            found = self._require(tx, {places.entities: ends}, {places.relationships: keys})
+            taken = set(found[places.relationships])
             done: list[str | None] = []
             for key, each in zip(keys, prepared, strict=True):
                 done.append(None if key in taken else each.id)

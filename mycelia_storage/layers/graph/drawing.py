@@ -6,28 +6,35 @@ Labels come from anyone: what could end a label or begin markup is written as an
 from __future__ import annotations
 
 import html
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
 from ...errors import BackendUnavailable
 from .networks import networkx, to_networkx
-from .records import Node, Subgraph
+from .records import Node, Relationship, Subgraph
 
 _LABEL_FIELDS: Final = ("name", "title", "label")
 _LONGEST: Final = 40
+#: Stands where a label would be empty, which Mermaid does not read.
+_NAMELESS: Final = "?"
 
 
 def label(node: Node) -> str:
     """What a node is called: its data's name, title or label, else its id; cut after 40 characters."""
-    text = node.id
-    if isinstance(node.data, dict):
-        text = next((node.data[name] for name in _LABEL_FIELDS if isinstance(node.data.get(name), str)), node.id)
-    return _cut(text)
+    fields = node.data if isinstance(node.data, dict) else {}
+    named = (_cut(text) for text in map(fields.get, _LABEL_FIELDS) if isinstance(text, str))
+    return next(filter(None, named), None) or _cut(node.id) or _NAMELESS
 
 
 def _cut(text: str) -> str:
-    text = " ".join(text.split())
+    """A text on one line, without what cannot be seen; empty if nothing can."""
+    text = "".join(char for char in " ".join(text.split()) if char.isprintable()).strip()
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _type(relationship: Relationship) -> str:
+    return _cut(relationship.relation_type) or _NAMELESS
 
 
 def to_mermaid(part: Subgraph) -> str:
@@ -37,16 +44,12 @@ def to_mermaid(part: Subgraph) -> str:
     lines += [f'  {numbers[id]}["{_mermaid(label(node))}"]' for id, node in part.nodes.items()]
     for one in part.relationships:
         if one.from_node in numbers and one.to_node in numbers:
-            lines.append(
-                f'  {numbers[one.from_node]} -->|"{_mermaid(_cut(one.relation_type))}"| {numbers[one.to_node]}'
-            )
+            lines.append(f'  {numbers[one.from_node]} -->|"{_mermaid(_type(one))}"| {numbers[one.to_node]}')
     return "\n".join(lines) + "\n"
 
 
 def _mermaid(text: str) -> str:
-    return "".join(
-        char if char.isalnum() or char in " .,:_-/…" else f"#{ord(char)};" for char in text if char.isprintable()
-    )
+    return "".join(char if char.isalnum() or char in " .,:_-/…" else f"#{ord(char)};" for char in text)
 
 
 def to_dot(part: Subgraph) -> str:
@@ -55,13 +58,13 @@ def to_dot(part: Subgraph) -> str:
     lines += [f"  {_dot(id)} [label={_dot(label(node))}];" for id, node in part.nodes.items()]
     for one in part.relationships:
         if one.from_node in part.nodes and one.to_node in part.nodes:
-            lines.append(f"  {_dot(one.from_node)} -> {_dot(one.to_node)} [label={_dot(_cut(one.relation_type))}];")
+            lines.append(f"  {_dot(one.from_node)} -> {_dot(one.to_node)} [label={_dot(_type(one))}];")
     return "\n".join([*lines, "}"]) + "\n"
 
 
 def _dot(text: str) -> str:
-    # Graphviz reads entities in quoted names too, so that nothing is left to end or escape the quotes.
-    safe = html.escape("".join(char for char in text if char.isprintable())).replace("\\", "&#92;")
+    # With entities nothing is left to end or escape the quotes. What cannot be seen stays, or two ids would be one.
+    safe = "".join(char if char.isprintable() and char != "\\" else f"&#{ord(char)};" for char in html.escape(text))
     return f'"{safe}"'
 
 
@@ -88,16 +91,18 @@ def draw(part: Subgraph, path: Path, *, title: str = "") -> None:
     # A dollar sign would begin a formula.
     labels = {id: label(node).replace("$", r"\$") for id, node in part.nodes.items()}
     nx.draw_networkx_labels(network, places, labels, font_size=8, ax=axes)
-    edge_labels: dict[tuple[str, str], str] = {}
+    between: dict[tuple[str, str], dict[str, None]] = {}
     for one in part.relationships:
         ends = (one.from_node, one.to_node)
-        if ends[0] in part.nodes and ends[1] in part.nodes and one.relation_type not in edge_labels.get(ends, ""):
-            edge_labels[ends] = ", ".join(filter(None, (edge_labels.get(ends), _cut(one.relation_type)))).replace(
-                "$", r"\$"
-            )
+        if ends[0] in part.nodes and ends[1] in part.nodes:
+            between.setdefault(ends, {})[_type(one).replace("$", r"\$")] = None
     simple = nx.DiGraph(network)
+    edge_labels = {ends: ", ".join(types) for ends, types in between.items()}
     nx.draw_networkx_edge_labels(simple, places, edge_labels, font_size=6, ax=axes)
     axes.set_axis_off()
     if title:
-        axes.set_title(title.replace("$", r"\$"))
-    figure.savefig(path, bbox_inches="tight", metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+        axes.set_title(_cut(title).replace("$", r"\$"))
+    with warnings.catch_warnings():
+        # A character that the font lacks is drawn as a box.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        figure.savefig(path, bbox_inches="tight", metadata={"Date": None} if path.suffix.lower() == ".svg" else None)

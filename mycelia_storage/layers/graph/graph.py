@@ -180,7 +180,7 @@ class Graph(GraphQuestions):
             if found is None:
                 raise RelationshipNotFound(kept.places.root, relationship_id)
             told = replace(found, valid_to=at, end_recorded_at=nodes.now_ms())
-            return relationships.store(tx, kept, [told])[0]
+            return relationships.store(tx, kept, [told], to_deleted=True)[0]
 
         return self._write(end)
 

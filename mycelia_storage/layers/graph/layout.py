@@ -28,8 +28,10 @@ tags NUL and U+0001 are written U+0001 U+0001 and U+0001 U+0002.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from ...contract import StorageBackend
@@ -88,12 +90,23 @@ class Places:
 
 def check_id(id: object, what: str = "a node") -> str:
     """The id as it is. Raises InvalidKey, and InvalidInput for one that is too long."""
+    if id.__class__ is str and 0 < len(id) <= MOST_ID_BYTES and id.isascii() and id.isprintable():
+        return id
     return _check_part(check_key(id), f"the id of {what}", MOST_ID_BYTES)
 
 
 def check_type(type: object, what: str = "a relationship") -> str:
     """The type as it is. Raises InvalidKey, and InvalidInput for one that is too long."""
     return _check_part(check_key(type), f"the type of {what}", MOST_TYPE_BYTES)
+
+
+def are_plain(*texts: str) -> bool:
+    """Whether each is good as id and type, decided for all at once; False also where it takes a closer look."""
+    try:
+        together = "".join(texts)
+    except TypeError:
+        return False
+    return "" not in texts and len(together) <= MOST_TYPE_BYTES and together.isascii() and together.isprintable()
 
 
 def check_tag(tag: object) -> str:
@@ -169,13 +182,22 @@ def in_key(link: Link) -> str:
     return join_key(link.to_node, link.relation_type, link.from_node, link.relationship_id)
 
 
+def link_keys(link: Link) -> tuple[str, str]:
+    """Both. The texts of a link are checked, so that only their encoding is left to do."""
+    near, far, relation_type, relationship_id, *_ = link
+    outward = f"s{near}\x01s{relation_type}\x01s{far}\x01s{relationship_id}"
+    if "\x02" in outward or outward.count("\x01") > 3:
+        return out_key(link), in_key(link)
+    return outward, f"s{far}\x01s{relation_type}\x01s{near}\x01s{relationship_id}"
+
+
 #: Weight, valid_from, valid_to and end_recorded_at where a row does not say.
 _DEFAULTS: Final[tuple[Any, ...]] = (1, None, None, None)
 
 
 def link_value(link: Link) -> list[Any]:
     """``[recorded_at, weight, valid_from, valid_to, end_recorded_at]``, without the defaults that it ends with."""
-    value = [link.recorded_at, link.weight, link.valid_from, link.valid_to, link.end_recorded_at]
+    value: list[Any] = list(link[4:])
     for default in (None, None, None, 1):
         if value[-1] != default:
             break
@@ -183,66 +205,92 @@ def link_value(link: Link) -> list[Any]:
     return value
 
 
+def split_link_key(key: str) -> list[str]:
+    """The parts of a row's key: near node, type, far node, relationship."""
+    if "\x02" in key:
+        return [str(part) for part in split_key(key)]
+    # Four strings without anything to decode, each after its letter.
+    return [part[1:] for part in key.split("\x01")]
+
+
 def read_link(key: str, value: list[Any], outward: bool) -> Link:
     """The link of a row."""
-    if "\x02" in key:
-        near, relation_type, far, relationship_id = map(str, split_key(key))
-    else:  # four strings without anything to decode, each after its letter
-        near, relation_type, far, relationship_id = (part[1:] for part in key.split("\x01"))
+    near, relation_type, far, relationship_id = split_link_key(key)
     from_node, to_node = (near, far) if outward else (far, near)
     return Link(from_node, to_node, relation_type, relationship_id, *value, *_DEFAULTS[len(value) - 1 :])
 
 
+#: Rows up to which a batch is written in one call; more are cheaper by namespace, as pairs.
+_FEW_ROWS: Final = 60
+
+
 class Batch:
-    """Writes collected, then applied in two calls or so: a row set or dropped twice is as it was said last."""
+    """Writes collected, then applied in few calls: a row set or dropped twice is as it was said last."""
 
     def __init__(self) -> None:
-        self._sets: dict[tuple[str, str], tuple[Any, dict[str, Any] | None]] = {}
-        self._drops: dict[tuple[str, str], None] = {}
+        self._sets: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+        self._metadata: dict[tuple[str, str], dict[str, Any]] = {}
+        self._drops: defaultdict[str, dict[str, None]] = defaultdict(dict)
 
     def put(self, namespace: str, key: str, value: Any, metadata: dict[str, Any] | None = None) -> None:
         """Set a row."""
-        self._drops.pop((namespace, key), None)
-        self._sets[namespace, key] = (value, metadata)
+        self._sets[namespace][key] = value
+        if self._drops:
+            self._drops[namespace].pop(key, None)
+        if metadata is not None:
+            self._metadata[namespace, key] = metadata
+        elif self._metadata:
+            self._metadata.pop((namespace, key), None)
 
     def drop(self, namespace: str, key: str) -> None:
         """Delete a row, if there is one."""
-        self._sets.pop((namespace, key), None)
-        self._drops[namespace, key] = None
+        self._sets[namespace].pop(key, None)
+        self._drops[namespace][key] = None
 
     def put_link(self, places: Places, link: Link) -> None:
         """Set the two rows of a link."""
         value = link_value(link)
-        self.put(places.out, out_key(link), value)
-        self.put(places.into, in_key(link), value)
+        outward, inward = link_keys(link)
+        self.put(places.out, outward, value)
+        self.put(places.into, inward, value)
 
     def drop_link(self, places: Places, link: Link) -> None:
         """Delete the two rows of a link."""
-        self.drop(places.out, out_key(link))
-        self.drop(places.into, in_key(link))
+        outward, inward = link_keys(link)
+        self.drop(places.out, outward)
+        self.drop(places.into, inward)
 
     def apply(self, tx: StorageBackend) -> None:
         """Write all of it. Raises what the storage raises for the first bad row."""
-        dropped: dict[str, list[str]] = {}
-        for namespace, key in self._drops:
-            dropped.setdefault(namespace, []).append(key)
-        for namespace, keys in dropped.items():
-            tx.delete_many(keys, namespace=namespace)
-        if len(self._sets) == 1:
-            [((namespace, key), (value, metadata))] = self._sets.items()
-            tx.set(key, value, namespace=namespace, metadata=metadata)
-        elif self._sets:
-            try:
-                tx.set_many(_items(self._sets))
-            except BatchError as error:
-                raise next(iter(error.errors.values())) from None
-        self._sets, self._drops = {}, {}
+        for namespace, keys in self._drops.items():
+            if keys:
+                tx.delete_many(list(keys), namespace=namespace)
+        rows = sum(map(len, self._sets.values()))
+        try:
+            if rows == 1:
+                [(namespace, key, value)] = ((name, *row) for name, held in self._sets.items() for row in held.items())
+                tx.set(key, value, namespace=namespace, metadata=self._metadata.get((namespace, key)))
+            elif 0 < rows <= _FEW_ROWS:
+                tx.set_many(item for namespace in sorted(self._sets) for item in self._items(namespace))
+            else:
+                for namespace in sorted(self._sets):
+                    tx.set_many(self._pairs(namespace), namespace=namespace)
+        except BatchError as error:
+            raise next(iter(error.errors.values())) from None
+        for held in (self._sets, self._metadata, self._drops):
+            held.clear()
 
-
-def _items(
-    sets: Mapping[tuple[str, str], tuple[Any, dict[str, Any] | None]],
-) -> Iterable[dict[str, Any]]:
     # In order of key: neighbouring rows of a table lie on neighbouring pages.
-    for namespace, key in sorted(sets):
-        value, metadata = sets[namespace, key]
-        yield {"namespace": namespace, "key": key, "value": value, "metadata": metadata}
+
+    def _items(self, namespace: str) -> Iterator[dict[str, Any]]:
+        for key, value in sorted(self._sets[namespace].items(), key=_first):
+            metadata = self._metadata.get((namespace, key))
+            yield {"namespace": namespace, "key": key, "value": value, "metadata": metadata}
+
+    def _pairs(self, namespace: str) -> Iterable[Any]:
+        if self._metadata:
+            return self._items(namespace)
+        return sorted(self._sets[namespace].items(), key=_first)
+
+
+_first: Final = itemgetter(0)

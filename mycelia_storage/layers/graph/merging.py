@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ def merge(tx: StorageBackend, kept: Kept, keep: str, duplicates: Sequence[str], 
     """Make ``keep`` of it and its duplicates, which are deleted. What both say, ``keep`` says. Raises NodeNotFound.
 
     Fields that only a duplicate has are taken over, in data and metadata, and so are tags, a missing type and vector.
-    ``metadata["merged_from"]`` names the duplicates.
+    ``metadata["merged_from"]`` names the duplicates, and what had been merged into each before.
     """
     ids = [check_id(id) for id in dict.fromkeys(duplicates)]
     if check_id(keep) in ids:
@@ -42,14 +43,20 @@ def merge(tx: StorageBackend, kept: Kept, keep: str, duplicates: Sequence[str], 
     for id in ids:
         node = _filled(node, found[id])
         node_store.delete(tx, kept, id, "remove", False)
-    merged_from = [*node.metadata.get("merged_from", ()), *ids]
+    before = [id for one in (keep, *ids) for id in _merged_from(found[one])]
     node = replace(
         node,
-        metadata={**node.metadata, "merged_from": merged_from},
+        metadata={**node.metadata, "merged_from": list(dict.fromkeys((*before, *ids)))},
         updated_at=None,
         updated_by=by or node.updated_by,
     )
     return Merged(node_store.store(tx, kept, [node])[0], moved, dropped)
+
+
+def _merged_from(node: Node) -> list[str]:
+    """What was merged into a node before; a field of that name with anything else in it is the caller's own."""
+    held = node.metadata.get("merged_from")
+    return held if isinstance(held, list) and all(isinstance(id, str) for id in held) else []
 
 
 def _filled(node: Node, other: Node) -> Node:
@@ -92,7 +99,8 @@ def _move(tx: StorageBackend, kept: Kept, keep: str, duplicates: set[str]) -> tu
 
 def _said(one: Relationship) -> tuple[Any, ...]:
     """What makes two relationships say the same."""
-    return (one.from_node, one.to_node, one.relation_type, repr(one.data), one.weight, one.valid_from, one.valid_to)
+    data = json.dumps(one.data, sort_keys=True)
+    return (one.from_node, one.to_node, one.relation_type, data, one.weight, one.valid_from, one.valid_to)
 
 
 def _take_vector(tx: StorageBackend, kept: Kept, node: Node, duplicates: Sequence[str]) -> None:

@@ -8,6 +8,8 @@ go into ``data``, an edge without id gets one, an undirected edge becomes one in
 from __future__ import annotations
 
 import json
+import re
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -24,6 +26,9 @@ _NODE_FIELDS: Final = frozenset(field.name for field in fields(Node)) - {"id"}
 _EDGE_FIELDS: Final = frozenset(field.name for field in fields(Relationship)) - {"id", "from_node", "to_node"}
 #: Fields that GraphML, which knows no nesting, holds as JSON text.
 _NESTED: Final = ("data", "metadata", "tags")
+_SAME_KEY: Final = uuid.UUID("6d1b2f0e-7a53-4c57-9d3c-0a4f1f3f5b9e")
+#: What XML 1.0 has no way to write; a carriage return it reads as a line feed.
+_NO_XML: Final = re.compile("[\x00-\x08\x0b-\x1f\ufffe\uffff]")
 
 
 def networkx() -> Any:
@@ -55,35 +60,56 @@ def to_networkx(graph: Graph | Subgraph) -> Any:
 
 
 def from_networkx(network: Any) -> Iterator[Node | Relationship]:
-    """The nodes, then the relationships of a graph of networkx. Raises InvalidInput."""
+    """The nodes, then the relationships of a graph of networkx.
+
+    A key that edges between other nodes have too is no id: all but the first of them get ids made of ends and key.
+    Raises InvalidInput, for two nodes that are one as text (1 and "1") too.
+    """
+    names: set[str] = set()
     for id, attributes in network.nodes(data=True):
-        known, rest = _split(attributes, _NODE_FIELDS)
-        tags = known.pop("tags", ())
-        yield Node(str(id), **{"data": rest or None, **known}, tags=tuple(tags))
+        if str(id) in names:
+            raise InvalidInput(f"two nodes have the id {str(id)!r}")
+        names.add(str(id))
+        fields = _fields(attributes, _NODE_FIELDS)
+        tags = fields.pop("tags", ())
+        yield Node(str(id), **fields, tags=(tags,) if isinstance(tags, str) else tags)
     keyed = network.is_multigraph()
     edges = (
         network.edges(keys=True, data=True) if keyed else ((a, b, "", data) for a, b, data in network.edges(data=True))
     )
+    keys: set[str] = set()
     for from_node, to_node, key, attributes in edges:
-        known, rest = _split(attributes, _EDGE_FIELDS)
-        known = {"data": rest or None, "relation_type": "related", **known}
+        fields = {"relation_type": "related", **_fields(attributes, _EDGE_FIELDS)}
         # Numbers are what networkx gives parallel edges by itself: no ids.
         id = key if isinstance(key, str) else ""
-        yield Relationship(str(from_node), str(to_node), id=id, **known)
+        if id in keys:
+            id = uuid.uuid5(_SAME_KEY, json.dumps([str(from_node), str(to_node), key])).hex
+        keys.update([id] if id else ())
+        yield Relationship(str(from_node), str(to_node), id=id, **fields)
         if not network.is_directed() and from_node != to_node:
-            yield Relationship(str(to_node), str(from_node), **known)
+            yield Relationship(str(to_node), str(from_node), **fields)
 
 
-def _split(attributes: dict[str, Any], names: frozenset[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _fields(attributes: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """The attributes that are fields, null ones left out, with all others in ``data``."""
     known: dict[str, Any] = {}
     rest: dict[str, Any] = {}
     for name, value in attributes.items():
-        (known if name in names else rest)[str(name)] = value
-    return known, rest
+        if name not in names:
+            rest[str(name)] = value
+        elif value is not None:
+            known[name] = value
+    data = known.get("data")
+    if rest and data is not None:
+        rest = {**rest, **data} if isinstance(data, dict) else {**rest, "data": data}
+    return {**known, "data": rest or data}
 
 
 def write(network: Any, target: Path | IO[bytes], format: str) -> None:
-    """Write a graph of networkx as node-link JSON or GraphML."""
+    """Write a graph of networkx as node-link JSON or GraphML.
+
+    Raises InvalidInput where an id, a type or an author holds what XML cannot.
+    """
     if format == "node-link":
         text = json.dumps(networkx().node_link_data(network, edges="edges"), ensure_ascii=False).encode()
     else:
@@ -105,29 +131,39 @@ def read(path: Path, format: str) -> Any:
         text = path.read_bytes()
         if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
             raise InvalidInput("GraphML with declarations of its own is not read")
-        return _deep(nx.parse_graphml(text.decode(), edge_key_type=str, force_multigraph=True))
+        return _deep(nx.parse_graphml(text.decode("utf-8-sig"), edge_key_type=str, force_multigraph=True))
     except InvalidInput:
         raise
-    except (ValueError, KeyError, TypeError, SyntaxError, AttributeError, nx.NetworkXException) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        SyntaxError,
+        AttributeError,
+        RecursionError,
+        nx.NetworkXException,
+    ) as error:
         raise InvalidInput(f"{path.name} is no {format} file: {error}") from error
 
 
 def _flat(network: Any) -> Any:
     made = networkx().MultiDiGraph()
     for id, attributes in network.nodes(data=True):
-        made.add_node(id, **_flat_fields(attributes))
+        made.add_node(id, **_flat_fields(f"node {id!r}", id, attributes))
     for from_node, to_node, key, attributes in network.edges(keys=True, data=True):
-        made.add_edge(from_node, to_node, key=key, **_flat_fields(attributes))
+        made.add_edge(from_node, to_node, key=key, **_flat_fields(f"relationship {key!r}", key, attributes))
     return made
 
 
-def _flat_fields(attributes: dict[str, Any]) -> dict[str, Any]:
+def _flat_fields(what: str, id: str, attributes: dict[str, Any]) -> dict[str, Any]:
     flat = {}
     for name, value in attributes.items():
         if name in _NESTED:
             flat[name] = json.dumps(value, ensure_ascii=True)
         elif value is not None:
             flat[name] = value
+    if any(isinstance(text, str) and _NO_XML.search(text) for text in (id, *flat.values())):
+        raise InvalidInput(f"{what} has a character that GraphML cannot hold: write JSON lines or node-link")
     return flat
 
 
@@ -135,6 +171,7 @@ def _deep(network: Any) -> Any:
     for _, attributes in network.nodes(data=True):
         _deepen(attributes)
     for _, _, attributes in network.edges(data=True):
+        attributes.pop("id", None)  # the key again
         _deepen(attributes)
     return network
 

@@ -13,8 +13,8 @@ from ...errors import InvalidInput
 from ...names import join_key, key_prefix, split_key
 from . import relationships
 from .errors import NodeHasRelationships
-from .layout import Batch, Places, check_id, check_type, last_part, tag_key, tag_prefix, type_key
-from .records import Node, node_from_json, node_to_json
+from .layout import Batch, Places, check_id, check_tag, check_type, last_part, tag_key, tag_prefix, type_key
+from .records import Node, changed, node_from_json, node_to_json
 
 PAGE: Final = 500
 
@@ -37,28 +37,33 @@ def now_ms() -> int:
 
 def store(tx: StorageBackend, kept: Kept, nodes: Sequence[Node]) -> list[Node]:
     """Insert or replace nodes; as they are stored. Of an id given twice the last wins."""
+    if not nodes:
+        return []
     places, now = kept.places, now_ms()
-    before = tx.get_many({node.id: None for node in nodes}, namespace=places.nodes)
+    before = tx.get_many(sorted({node.id for node in nodes}), namespace=places.nodes)
     batch = Batch()
     stored: list[Node] = []
-    hidden: list[Node] = []
-    shown: list[Node] = []
+    first: dict[str, Node | None] = {}  # as each was before all of it
     for node in nodes:
         old = before.get(node.id)
         was = None if old is None else node_from_json(node.id, old)
         node = _dated(node, was, now)
-        before[node.id] = node_to_json(node)
-        batch.put(places.nodes, node.id, before[node.id])
+        before[node.id] = record = node_to_json(node)
+        batch.put(places.nodes, node.id, record)
         _list(batch, places, node, was)
-        if was is not None:
-            if was.deleted != node.deleted:
-                (hidden if node.deleted else shown).append(node)
-            elif (was.node_type, was.tags) != (node.node_type, node.tags):
-                _label_vector(tx, batch, places, node)
-        elif node.deleted:
-            # It had no relationships before, unless nobody checked.
-            hidden.append(node)
+        first.setdefault(node.id, was)
         stored.append(node)
+    hidden: list[Node] = []
+    shown: list[Node] = []
+    for node in {node.id: node for node in stored}.values():
+        was = first[node.id]
+        if was is None:
+            # It had no relationships before, unless nobody checked.
+            hidden += [node] if node.deleted else []
+        elif was.deleted != node.deleted:
+            (hidden if node.deleted else shown).append(node)
+        elif (was.node_type, was.tags) != (node.node_type, node.tags):
+            _label_vector(tx, batch, places, node)
     batch.apply(tx)
     for node in hidden:
         _rest(tx, node, places.vectors, places.resting)
@@ -70,7 +75,7 @@ def store(tx: StorageBackend, kept: Kept, nodes: Sequence[Node]) -> list[Node]:
 
 
 def _dated(node: Node, was: Node | None, now: int) -> Node:
-    return replace(
+    return changed(
         node,
         created_at=was.created_at if was else now if node.created_at is None else node.created_at,
         created_by=was.created_by if was else node.created_by,
@@ -81,23 +86,27 @@ def _dated(node: Node, was: Node | None, now: int) -> Node:
 
 def _list(batch: Batch, places: Places, node: Node, was: Node | None) -> None:
     """The rows by which a node is found, as far as they change."""
-    old = _rows(places, was)
     new = _rows(places, node)
-    for row in old - new:
-        batch.drop(*row)
-    for namespace, key in new - old:
+    if was is not None:
+        old = _rows(places, was)
+        for row in old - new:
+            batch.drop(*row)
+        new -= old
+    for namespace, key in new:
         batch.put(namespace, key, None)
     words = [] if node.deleted else texts_of(node)
     if words:
         batch.put(places.texts, node.id, words, labels(node))
-    elif was is not None:
+    elif was is not None and not was.deleted and texts_of(was):
         batch.drop(places.texts, node.id)
 
 
 def _rows(places: Places, node: Node | None) -> set[tuple[str, str]]:
     if node is None or node.deleted:
         return set()
-    rows = {(places.live, node.id)} | {(places.tags, tag_key(tag, node.id)) for tag in node.tags}
+    rows = {(places.live, node.id)}
+    for tag in node.tags:
+        rows.add((places.tags, tag_key(tag, node.id)))
     if node.node_type is not None:
         rows.add((places.types, type_key(node.node_type, node.id)))
     return rows
@@ -196,6 +205,7 @@ def by_type(storage: StorageBackend, kept: Kept, node_type: str, limit: int | No
 
 def by_tag(storage: StorageBackend, kept: Kept, tag: str, limit: int | None, after: str | None) -> list[Node]:
     """The live nodes with a tag in order of id."""
+    check_tag(tag)
     start = None if after is None else tag_key(tag, after)
     return _listed(storage, kept, kept.places.tags, tag_prefix(tag), limit, start)
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from math import isfinite
-from typing import Any, Literal, NamedTuple, Self
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from ...errors import InvalidInput, StorageCorrupt
-from .layout import Link, check_id, check_tag, check_type
+from .layout import Link, are_plain, check_id, check_tag, check_type
+
+R = TypeVar("R")
 
 Direction = Literal["out", "in", "both"]
 
@@ -39,15 +41,18 @@ class Node:
         check_id(self.id)
         if self.node_type is not None:
             check_type(self.node_type, "a node")
-        if isinstance(self.tags, str) or not isinstance(self.tags, Iterable):
-            raise InvalidInput("tags are a sequence of strings")
-        object.__setattr__(self, "tags", tuple(dict.fromkeys(check_tag(tag) for tag in self.tags)))
+        if self.tags != ():
+            if isinstance(self.tags, str) or not isinstance(self.tags, Iterable):
+                raise InvalidInput("tags are a sequence of strings")
+            object.__setattr__(self, "tags", tuple(dict.fromkeys(check_tag(tag) for tag in self.tags)))
         if not isinstance(self.metadata, dict):
             raise InvalidInput("the metadata of a node is a dict")
         if not isinstance(self.deleted, bool):
             raise InvalidInput("deleted is a boolean")
-        _check_texts(created_by=self.created_by, updated_by=self.updated_by)
-        _check_times(created_at=self.created_at, updated_at=self.updated_at)
+        if not self.created_by == self.updated_by == "":
+            _check_texts(created_by=self.created_by, updated_by=self.updated_by)
+        if self.created_at is not None or self.updated_at is not None:
+            _check_times(created_at=self.created_at, updated_at=self.updated_at)
 
     @classmethod
     def new(
@@ -83,25 +88,29 @@ class Relationship:
     created_by: str = ""
 
     def __post_init__(self) -> None:
-        check_id(self.from_node)
-        check_id(self.to_node)
-        check_type(self.relation_type)
         if self.id == "":
             object.__setattr__(self, "id", uuid.uuid4().hex)
-        check_id(self.id, "a relationship")
+        if not are_plain(self.from_node, self.to_node, self.relation_type, self.id):
+            check_id(self.from_node)
+            check_id(self.to_node)
+            check_type(self.relation_type)
+            check_id(self.id, "a relationship")
         weight = self.weight
-        if not isinstance(weight, int | float) or isinstance(weight, bool) or not isfinite(weight) or weight < 0:
+        if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 <= weight < inf:
             raise InvalidInput(f"the weight of relationship {self.id!r} is a finite number of at least 0")
-        _check_texts(created_by=self.created_by)
-        _check_times(
-            valid_from=self.valid_from,
-            valid_to=self.valid_to,
-            recorded_at=self.recorded_at,
-            end_recorded_at=self.end_recorded_at,
-            created_at=self.created_at,
-        )
-        if self.valid_from is not None and self.valid_to is not None and self.valid_to < self.valid_from:
-            raise InvalidInput(f"relationship {self.id!r} ends before it begins")
+        if self.created_by != "":
+            _check_texts(created_by=self.created_by)
+        start, end, end_recorded_at = self.valid_from, self.valid_to, self.end_recorded_at
+        if not start is end is end_recorded_at is self.recorded_at is self.created_at is None:
+            _check_times(
+                valid_from=start,
+                valid_to=end,
+                recorded_at=self.recorded_at,
+                end_recorded_at=end_recorded_at,
+                created_at=self.created_at,
+            )
+            if start is not None and end is not None and end < start:
+                raise InvalidInput(f"relationship {self.id!r} ends before it begins")
 
     @property
     def link(self) -> Link:
@@ -251,12 +260,19 @@ def dated(relationship: Relationship, now: int, before: Mapping[str, Any] | None
     created_at, created_by = relationship.created_at, relationship.created_by
     if before is not None:
         created_at, created_by = before["created_at"], before["created_by"] or created_by
-    return replace(
+    return changed(
         relationship,
         created_at=now if created_at is None else created_at,
         created_by=created_by,
         recorded_at=now if relationship.recorded_at is None else relationship.recorded_at,
     )
+
+
+def changed(record: R, **fields: Any) -> R:
+    """A copy with other values in some fields, of which all are known to be good: none is checked again."""
+    copy = object.__new__(record.__class__)
+    copy.__dict__.update(record.__dict__, **fields)
+    return copy
 
 
 def _check_texts(**texts: object) -> None:
@@ -267,5 +283,7 @@ def _check_texts(**texts: object) -> None:
 
 def _check_times(**times: object) -> None:
     for name, time in times.items():
+        if time.__class__ is int and -(2**63) <= time < 2**63:
+            continue
         if time is not None and (not isinstance(time, int) or isinstance(time, bool) or not -(2**63) <= time < 2**63):
             raise InvalidInput(f"{name} is a time in whole milliseconds")

@@ -27,31 +27,45 @@ def store(
     """
     from .nodes import now_ms
 
+    if not given:
+        return []
     places, now = kept.places, now_ms()
-    before = tx.get_many({one.id: None for one in given}, namespace=places.edges)
-    ends = dict.fromkeys(end for one in given for end in (one.from_node, one.to_node))
-    live = tx.get_many(ends, namespace=places.live)
-    resting = _soft_deleted(tx, places, [end for end in ends if end not in live])
+    # In order of key, as all reads of many: neighbouring rows lie on neighbouring pages.
+    before = tx.get_many(sorted({one.id for one in given}), namespace=places.edges)
+    ends = {one.from_node for one in given}
+    ends.update([one.to_node for one in given])
+    missing = ends.difference(tx.get_many(sorted(ends), namespace=places.live))
+    resting = _soft_deleted(tx, places, sorted(missing))
+    if kept.checked and missing:
+        _check_ends(places, given, missing - resting if to_deleted else missing)
     batch = Batch()
     stored = []
     for relationship in given:
-        if kept.checked:
-            for end in (relationship.from_node, relationship.to_node):
-                if end not in live and not (to_deleted and end in resting):
-                    raise NodeNotFound(places.root, end)
         old = before.get(relationship.id)
         relationship = dated(relationship, now, old)
+        link = relationship.link
+        hidden = bool(resting) and (link.from_node in resting or link.to_node in resting)
         if old is not None:
-            _drop_rows(batch, places, relationship_from_json(relationship.id, old).link)
-        before[relationship.id] = relationship_to_json(relationship)
-        batch.put(places.edges, relationship.id, before[relationship.id])
-        if resting and (relationship.from_node in resting or relationship.to_node in resting):
-            _hide(batch, places, relationship.link)
+            was = relationship_from_json(relationship.id, old).link
+            # What leads from where to where as before has its rows in the same places.
+            if hidden or was[:4] != link[:4]:
+                _drop_rows(batch, places, was)
+        before[relationship.id] = record = relationship_to_json(relationship)
+        batch.put(places.edges, relationship.id, record)
+        if hidden:
+            _hide(batch, places, link)
         else:
-            batch.put_link(places, relationship.link)
+            batch.put_link(places, link)
         stored.append(relationship)
     batch.apply(tx)
     return stored
+
+
+def _check_ends(places: Places, given: Sequence[Relationship], missing: set[str]) -> None:
+    for one in given:
+        for end in (one.from_node, one.to_node):
+            if end in missing:
+                raise NodeNotFound(places.root, end)
 
 
 def _soft_deleted(tx: StorageBackend, places: Places, ids: list[str]) -> set[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ...contract import SearchHit, SearchHits, StorageBackend
+from ...errors import InvalidInput
 from ...filters import Filter, where
 from ...similarity import VectorInput
 from . import nodes as node_store
@@ -30,6 +31,8 @@ def _condition(
     if tag is not None:
         parts.append(where("$metadata.tags").contains(check_tag(tag)))
     if within is not None:
+        if not isinstance(within, tuple) or len(within) != 2:
+            raise InvalidInput("within is a node and a number of hops")
         start, hops = within
         near, cut = reach(storage, kept, [start], hops, Steps("both"), MOST_WITHIN)
         if cut:

@@ -12,8 +12,11 @@ vectors         id, vector_data, metadata, created_at, updated_at
 
 Times are UTC milliseconds, not DATETIME. ``data`` and ``metadata`` are JSON: TEXT on SQLite, jsonb on PostgreSQL, and
 ``data ->> 'name'`` reads a field on both. ``vector_data`` is little-endian float32. ``deleted`` is 0 or 1 on SQLite, a
-boolean on PostgreSQL: ``WHERE NOT deleted`` fits both. ``nodes`` and ``relationships`` have soft-deleted nodes and
-their relationships too, as in the original; ``node_tags`` has their tags; ``vectors`` leaves them out.
+boolean on PostgreSQL: ``WHERE NOT deleted`` fits both. ``data ->> 'n'`` of a number is a number on SQLite and text on
+PostgreSQL: ``CAST(data ->> 'n' AS integer)`` fits both. PostgreSQL shows U+0000 to U+0005 in types, tags, data and the
+ends of relationships as pairs of such characters, because its JSON cannot hold the first; in ids they are themselves.
+``nodes`` and ``relationships`` have soft-deleted nodes and their relationships too, as in the original; ``node_tags``
+has their tags; ``vectors`` leaves them out.
 """
 
 from __future__ import annotations

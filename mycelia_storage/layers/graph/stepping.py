@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from ...contract import StorageBackend
 from ...errors import InvalidInput
 from ...filters import And, Filter, where
-from ...names import key_prefix
-from .layout import FAR_PART, Link, Places, check_id, check_type, read_link
+from ...names import join_key, key_prefix
+from .layout import FAR_PART, Link, Places, check_id, check_type, read_link, split_link_key
 from .records import Direction
 
 _SIDES: Final[dict[str, tuple[bool, ...]]] = {"out": (True,), "in": (False,), "both": (True, False)}
@@ -39,6 +39,8 @@ class Steps:
         if direction not in get_args(Direction):
             raise InvalidInput('direction is "out", "in" or "both"')
         if types is not None:
+            if not isinstance(types, Iterable):
+                raise InvalidInput("types are a type or several")
             types = tuple(sorted({check_type(type) for type in ((types,) if isinstance(types, str) else types)}))
         for time in (as_of, known_at):
             if time is not None and (not isinstance(time, int) or isinstance(time, bool)):
@@ -99,6 +101,10 @@ def page(
     """
     check_id(node_id)
     side, after = _read_cursor(cursor)
+    if after is not None and not any(
+        outward == (side == "out") and after.startswith(prefix) for outward, _, prefix in steps.ranges(places, node_id)
+    ):
+        raise InvalidInput("a cursor goes on with the call that gave it: the same node, direction and types")
     found: list[tuple[Link, Side]] = []
     last = None
     for outward, namespace, prefix in steps.ranges(places, node_id):
@@ -147,6 +153,39 @@ def reached(
         limit=limit,
     )
     return {str(node): hop for node, hop in found.items()}
+
+
+class Row(NamedTuple):
+    """A row of ``out`` or ``in`` as its key alone tells it."""
+
+    near: str
+    out_key: str
+
+
+def first_rows(
+    storage: StorageBackend, places: Places, node_ids: Iterable[str], steps: Steps, limit: int
+) -> dict[str, Row]:
+    """The nodes one step away in order of id, each with the first row that leads there; ``limit`` at most."""
+    found = storage.follow_keys(
+        node_ids,
+        namespaces=steps.namespaces(places),
+        part=FAR_PART,
+        second=steps.types,
+        filter=steps.condition,
+        limit=limit,
+    )
+    rows = {}
+    for far, (namespace, key) in found.items():
+        near, relation_type, _, relationship_id = split_link_key(key)
+        out_key = key if namespace == places.out else join_key(str(far), relation_type, near, relationship_id)
+        rows[str(far)] = Row(near, out_key)
+    return rows
+
+
+def read_rows(storage: StorageBackend, places: Places, rows: Iterable[Row]) -> list[Link]:
+    """The links of rows."""
+    values = storage.get_many([row.out_key for row in rows], namespace=places.out)
+    return [read_link(key, value, True) for key, value in values.items()]
 
 
 def links_of_many(

@@ -7,6 +7,7 @@ backend: by distance, then by id. Nodes are found by the storage's ``follow``: r
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import count
 from typing import Final
 
 from ...contract import StorageBackend, check_page
@@ -15,10 +16,12 @@ from .errors import GraphTooLarge
 from .layout import Link, check_id
 from .nodes import Kept
 from .records import GraphPath, Subgraph
-from .stepping import Steps, far_end, links_of_many, reached
+from .stepping import Row, Steps, far_end, first_rows, links_of_many, reached, read_rows
 
 #: Nodes that a search for a way may visit unless it says otherwise.
 MOST_VISITED: Final = 100_000
+
+_Came = dict[str, Row | None]
 
 
 def reach(
@@ -84,38 +87,35 @@ def shortest_path(
     if start == goal:
         return GraphPath([start], [], 0)
     ways = (steps, steps.reversed)
-    # Of each end: the nodes by their number of steps from it, and all of them.
-    levels: tuple[list[list[str]], list[list[str]]] = ([[start]], [[goal]])
-    seen = ({start}, {goal})
-    while max_hops is None or len(levels[0]) + len(levels[1]) - 2 < max_hops:
-        side = 0 if len(levels[0][-1]) <= len(levels[1][-1]) else 1
-        room = most_visited - len(seen[0]) - len(seen[1])
-        # Some of what is met again is known already.
-        most = len(seen[side]) + max(room, 0) + 1
-        found = reached(storage, kept.places, levels[side][-1], ways[side], 1, most)
-        nearest = [node for node in found if node not in seen[side]]
+    # Of each end: the row by which each node was met, and the nodes met last.
+    came: tuple[_Came, _Came] = ({start: None}, {goal: None})
+    levels = [start], [goal]
+    for _ in count() if max_hops is None else range(max_hops):
+        side = 0 if len(levels[0]) <= len(levels[1]) else 1
+        mine, theirs = came[side], came[1 - side]
+        room = max(most_visited - len(mine) - len(theirs), 0)
+        # Of what is met, only as much as is known can be met again.
+        rows = first_rows(storage, kept.places, levels[side], ways[side], len(mine) + room + 1)
+        nearest = [node for node in rows if node not in mine]
         if not nearest:
             return None
-        levels[side].append(nearest)
-        meeting = [node for node in nearest if node in seen[1 - side]]
-        if meeting:
-            back = _trace(storage, kept, min(meeting), levels[0], ways[1])[::-1]
-            onward = _trace(storage, kept, min(meeting), levels[1], ways[0])
-            return as_path(start, [*back, *onward])
+        mine.update((node, rows[node]) for node in nearest)
+        meeting = next((node for node in nearest if node in theirs), None)
+        if meeting is not None:
+            way = [*_trace(came[0], meeting)[::-1], *_trace(came[1], meeting)]
+            return as_path(start, read_rows(storage, kept.places, way))
         if len(nearest) > room:
             raise too_large(kept, most_visited)
-        seen[side].update(nearest)
+        levels = (nearest, levels[1]) if side == 0 else (levels[0], nearest)
     return None
 
 
-def _trace(storage: StorageBackend, kept: Kept, node: str, levels: list[list[str]], back: Steps) -> list[Link]:
-    """The links of a way from ``node`` to the first level, through each level from its own on."""
+def _trace(came: _Came, node: str) -> list[Row]:
+    """The rows of the way from ``node`` back to where the search began."""
     way = []
-    own = next(number for number, level in enumerate(levels) if node in level)
-    for level in reversed(levels[:own]):
-        _, link = next(links_of_many(storage, kept.places, [node], back, level))
-        way.append(link)
-        node = far_end(link, node)
+    while (row := came[node]) is not None:
+        way.append(row)
+        node = row.near
     return way
 
 

@@ -7,32 +7,24 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from ...contract import StorageBackend, Transaction, check_limit, check_page
-from ...errors import InvalidConfig, InvalidInput, StorageError, StorageReadOnly
+from ...errors import InvalidConfig, InvalidInput, StorageError
 from ...filters import FilterInput
-from ...indexes import FieldIndex, Index
 from ...names import Namespace, check_namespace, key_prefix
 from ...similarity import VectorInput
 from ..transacting import in_transaction
 from .arriving import Dedupe, write_new
 from .carrying import export_lines, read_lines
 from .changing import write_forget, write_update
-from .contexts import TEXT_INDEX
-from .embedders import Embedder, embed
+from .embedders import Embedder
 from .fields import memory_filter
 from .fusion import Fusion, check_fusion, check_weights
+from .indexing import make_indexes
 from .preparing import VectorMaking, batches, check_dedupe, read_batch
-from .recalling import Asked, Search, depths, reason
+from .recalling import Search, depths, read_question, reason
 from .records import Memory, Reason, Receipt, Recollections, check_memory_key, memory_of, read_new
 from .reembedding import Reembedding, ReembedReport
 from .spaces import EmbeddingSpace, Places
 from .writing import now_ms
-
-_FIELD_INDEXES: Final = (
-    FieldIndex(("conversation", "session", "order")),
-    FieldIndex("subject"),
-    FieldIndex("digest"),
-)
-
 
 _CHANGEABLE: Final = ("speaker", "subject", "source")
 
@@ -71,7 +63,7 @@ class Memories:
         self.weights = check_weights(weights)
         self.fusion = check_fusion(fusion)
         self.places.require(self.places.read_state(storage), space)
-        self._make_indexes()
+        make_indexes(storage, self.places)
 
     @property
     def namespace(self) -> str:
@@ -87,22 +79,6 @@ class Memories:
     def space(self) -> EmbeddingSpace | None:
         """The space of the vectors that this object takes and makes."""
         return self._vectors.space
-
-    def _make_indexes(self) -> None:
-        wanted: list[Index] = [TEXT_INDEX, *_FIELD_INDEXES]
-        existing = self.storage.list_indexes(self.places.main)
-        missing = [index for index in wanted if index.default_name not in existing]
-        if not missing:
-            return
-
-        def make(tx: StorageBackend) -> None:
-            for index in missing:
-                tx.create_index(self.places.main, index)
-
-        try:
-            in_transaction(self.storage, make)
-        except StorageReadOnly:
-            pass  # what is there can be read
 
     # -- remembering -----------------------------------------------------------------------------------------------
 
@@ -247,15 +223,15 @@ class Memories:
         exact: bool | None,
     ) -> Callable[[StorageBackend], Search]:
         """The checked question; the embedder has been asked when this returns."""
-        if not isinstance(query, str):
-            raise InvalidInput(f"a query is a string, not {type(query).__name__}")
-        condition = memory_filter(filter, since, until, conversation, session, subject)
-        chosen = self.weights if weights is None else check_weights(weights)
-        method = self.fusion if fusion is None else check_fusion(fusion)
-        wanted = chosen["vector"] or chosen["window"]
-        if vector is None and self.embedder is not None and query.strip() and wanted:
-            vector = embed(self.embedder, [query])[0]
-        asked = Asked(query, vector, condition, chosen, method, exact)
+        asked = read_question(
+            query,
+            memory_filter(filter, since, until, conversation, session, subject),
+            vector,
+            self.weights if weights is None else weights,
+            self.fusion if fusion is None else fusion,
+            exact,
+            self.embedder,
+        )
 
         def search(storage: StorageBackend) -> Search:
             spaces = self.places.read_state(storage)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ...contract import Entry, SearchHits, StorageBackend
-from ...errors import IndexNotFound
+from ...errors import IndexNotFound, InvalidInput
 from ...filters import Filter, match, where
 from ...similarity import scores, to_matrix, to_vector
 from .contexts import TEXT_INDEX
+from .embedders import Embedder, embed
 from .fields import conditions, describe, vector_filter
-from .fusion import Fused, Fusion, Leg, LegName, fuse
+from .fusion import Fused, Fusion, Leg, LegName, check_fusion, check_weights, fuse
 from .records import Reason, Recollection, Recollections, memory_of
 from .spaces import EmbeddingSpace, Places, Spaces
 
@@ -34,6 +35,25 @@ class Asked:
     weights: Mapping[str, float]
     fusion: Fusion
     exact: bool | None
+
+
+def read_question(
+    query: str,
+    condition: Filter | None,
+    vector: Any,
+    weights: Mapping[str, float],
+    fusion: Fusion,
+    exact: bool | None,
+    embedder: Embedder | None,
+) -> Asked:
+    """The checked question; the embedder has been asked for its vector, if that was not given. Raises InvalidInput."""
+    if not isinstance(query, str):
+        raise InvalidInput(f"a query is a string, not {type(query).__name__}")
+    weights, fusion = check_weights(weights), check_fusion(fusion)
+    wanted = weights["vector"] or weights["window"]
+    if vector is None and embedder is not None and query.strip() and wanted:
+        vector = embed(embedder, [query])[0]
+    return Asked(query, vector, condition, weights, fusion, exact)
 
 
 class Search:

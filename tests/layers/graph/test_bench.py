@@ -13,7 +13,8 @@ from bench.graph import _same, measure, power_law
 def test_answers_are_those_of_networkx(engine: str, tmp_path: Path) -> None:
     figures, answers = measure(engine, 400, tmp_path)
     _, wanted = measure("networkx", 400, tmp_path)
-    assert _same(answers, wanted)
+    assert answers.keys() == wanted.keys()
+    assert all(_same(answers[task], wanted[task]) for task in wanted)
     assert figures["edges"] == 400
 
 

@@ -151,6 +151,13 @@ def test_bad_questions(graph: Graph) -> None:
         graph.shortest_path("a", "b", weighted=True, max_hops=3)
     with pytest.raises(InvalidInput):
         graph.shortest_path("", "b")
+    wrong: list[dict[str, Any]] = [{"hops": None}, {"hops": "2"}, {"types": 5}, {"direction": "up"}, {"as_of": 1.5}]
+    for rules in wrong:
+        with pytest.raises(InvalidInput):
+            graph.reach("a", **rules)
+    for within in (5, "ab", ("a",)):
+        with pytest.raises(InvalidInput):
+            graph.search_nodes("words", within=within)  # type: ignore[arg-type]
 
 
 def test_a_hub_of_thousands_is_read_in_pages(graph: Graph) -> None:
