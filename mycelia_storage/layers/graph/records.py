@@ -283,7 +283,7 @@ def _check_texts(**texts: object) -> None:
 
 def _check_times(**times: object) -> None:
     for name, time in times.items():
-        if time.__class__ is int and -(2**63) <= time < 2**63:  # type: ignore[operator]
+        if time.__class__ is int and -(2**63) <= time < 2**63:
             continue
         if time is not None and (not isinstance(time, int) or isinstance(time, bool) or not -(2**63) <= time < 2**63):
             raise InvalidInput(f"{name} is a time in whole milliseconds")
