@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Format = Literal["jsonl", "node-link", "graphml"]
 
 #: Items stored in one transaction. The more there are, the more of them fall on one page of a large table: into a graph
-#: of a million relationships 20,000 at a time take a third of the system time that 1,000 do. Each takes about 3 KB of
+#: of a million relationships 20,000 at a time take half of the system time that 1,000 do. Each takes about 2 KB of
 #: memory and 30 microseconds of the write lock.
 BATCH: Final = 20_000
 #: Characters and bytes of data in one transaction, roughly.
