@@ -20,13 +20,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 SEED = 20_261_121
 EDGES_A_NODE = 5
-BATCH = 5_000
 QUESTIONS = 60
 PAGE = 100
 
@@ -80,12 +78,7 @@ class Ours:
             for number, (start, end) in enumerate(pairs):
                 yield Relationship(name(start), name(end), "knows", id=f"e{number}")
 
-        waiting = items()
-        while batch := list(islice(waiting, BATCH)):
-            self.graph.store_many(
-                [item for item in batch if isinstance(item, Node)],
-                [item for item in batch if isinstance(item, Relationship)],
-            )
+        self.graph.store_all(items())
         self.storage.optimize()
 
     def neighbours(self, node: str) -> list[str]:

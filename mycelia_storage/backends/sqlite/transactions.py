@@ -175,7 +175,7 @@ class SQLiteTransaction(TextReads, VectorReads, SimpleWrites, Transaction):
             if not steps:
                 try:
                     return work(writer)
-                except StorageError:
+                except BaseException:
                     self._note_loss()
                     raise
             writer.rows("SAVEPOINT step")
@@ -225,7 +225,7 @@ class SQLiteTransaction(TextReads, VectorReads, SimpleWrites, Transaction):
         atomic: bool = True,
     ) -> BatchResult:
         name = check_namespace(namespace)
-        return self._write(lambda writer: writer.put_many(entries, name, metadata, ttl, overwrite, atomic), steps=True)
+        return self._write(lambda writer: writer.put_many(entries, name, metadata, ttl, overwrite, atomic))
 
     def delete_many(self, keys: Iterable[str], *, namespace: Namespace = DEFAULT_NAMESPACE) -> int:
         name = check_namespace(namespace)

@@ -13,7 +13,7 @@ with a lower one.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any, Final
 
@@ -46,8 +46,8 @@ from .filter_sql import create_index_sql
 from .reading import now_ms
 from .search_upkeep import SEARCHED, TRACKED, SearchUpkeep, StoredRow, Touched, is_searched, read_declaration
 
-_CHUNK_ITEMS: Final = 4_000
-_CHUNK_CHARS: Final = 4_000_000
+_CHUNK_ITEMS: Final = 25_000
+_CHUNK_CHARS: Final = 8_000_000
 # Entries removed or restored before text and vector indexes are told, all at once.
 _CHANGED_TOGETHER: Final = 500
 _PRUNE_EVERY: Final = 1_000
@@ -239,13 +239,50 @@ class EntryWriter:
         overwrite: bool,
         atomic: bool,
     ) -> BatchResult:
-        """``set_many``, in chunks of bounded size. An atomic batch with an error goes on, so that every bad key comes
-        to light, and ends in BatchError; the caller then undoes what was written.
+        """``set_many``, in chunks of bounded size. An atomic batch is written whole or not at all; one with an error
+        goes on, so that every bad key comes to light, and ends in BatchError.
         """
+        # A savepoint makes SQLite put each page aside before its first change: in a load into a large file a quarter
+        # more system time. A batch that has been read to its end, and has no index to refuse anything, does without.
+        # What may still fail then, such as the disk, ends the transaction.
         errors: dict[tuple[str, str], StorageError] = {}
+        saved = begun = False
         written = 0
+        try:
+            for chunk, alike, is_all in self._chunks(entries, namespace, metadata, ttl, errors):
+                indexed = any(self.rows(sql.INDEXES_OF, (name,)) for name in {row[0] for row in chunk})
+                if not saved and (indexed or not is_all or not overwrite):
+                    self.rows("SAVEPOINT batch")
+                    saved = True
+                if errors and atomic and not saved:
+                    break
+                begun = True
+                written += self._put_chunk(chunk, errors, overwrite, alike, indexed)
+            if errors and atomic:
+                raise BatchError(errors)
+            if saved:
+                self.rows("RELEASE batch")
+        except BaseException:
+            if self._connection.in_transaction:
+                if saved:
+                    self.rows("ROLLBACK TO batch")
+                    self.rows("RELEASE batch")
+                elif begun:
+                    self.rows("ROLLBACK")
+            raise
+        return BatchResult(written, errors)
+
+    def _chunks(
+        self,
+        entries: Entries,
+        namespace: str,
+        metadata: dict[str, Any] | None,
+        ttl: float | None,
+        errors: dict[tuple[str, str], StorageError],
+    ) -> Iterator[tuple[list[_Row], bool, bool]]:
+        """Rows, whether they differ in key and value alone, and whether they are the whole batch."""
         chunk: list[_Row] = []
-        alike = True
+        alike = first = True
         room = _CHUNK_CHARS
         now, version = now_ms(), self._clock.tick()
         extra = encode_metadata(metadata)
@@ -277,13 +314,10 @@ class EntryWriter:
             chunk.append(row)
             room -= len(stored)
             if room < 0 or len(chunk) == _CHUNK_ITEMS:
-                written += self._put_chunk(chunk, errors, overwrite, alike)
-                chunk, room, alike = [], _CHUNK_CHARS, True
+                yield chunk, alike, False
+                chunk, room, alike, first = [], _CHUNK_CHARS, True, False
         if chunk:
-            written += self._put_chunk(chunk, errors, overwrite, alike)
-        if errors and atomic:
-            raise BatchError(errors)
-        return BatchResult(written, errors)
+            yield chunk, alike, first
 
     def _set_rows(self, rows: list[_Row], alike: bool) -> None:
         execute, rest = self._cursor.execute, len(rows) % sql.ROWS_A_STATEMENT
@@ -298,15 +332,23 @@ class EntryWriter:
         self._cursor.executemany(sql.SET_ROW, rows[len(rows) - rest :])
 
     def _put_chunk(
-        self, chunk: list[_Row], errors: dict[tuple[str, str], StorageError], overwrite: bool, alike: bool
+        self,
+        chunk: list[_Row],
+        errors: dict[tuple[str, str], StorageError],
+        overwrite: bool,
+        alike: bool,
+        indexed: bool,
     ) -> int:
-        """Write the rows; ``alike``: they differ in key and value alone. How many were written."""
+        """Write the rows; how many were written. ``alike``: they differ in key and value alone; ``indexed``: an index
+        may refuse one.
+        """
         if overwrite:
             flags = {name: self._ensure_namespace(name) for name in {row[0] for row in chunk}}
             floor = max(self._floor(name) for name in flags)
             if floor >= chunk[0][6]:
                 chunk = [(*row[:6], floor + 1) for row in chunk]
-            self.rows("SAVEPOINT chunk")
+            if indexed:
+                self.rows("SAVEPOINT chunk")
             try:
                 touched = [
                     self._about_to_set(name, [row for row in chunk if row[0] == name])
@@ -314,11 +356,11 @@ class EntryWriter:
                     if flags[name] & SEARCHED
                 ]
                 self._set_rows(chunk, alike)
-            except (InvalidValue, IndexFull, apsw.ConstraintError):
+            except (InvalidValue, IndexFull, apsw.Error) as error:
+                if isinstance(error, apsw.Error) and not (indexed and isinstance(error, apsw.ConstraintError)):
+                    raise translate(error, connection=self._connection) from error
                 self.rows("ROLLBACK TO chunk")
                 self.rows("RELEASE chunk")
-            except apsw.Error as error:
-                raise translate(error, connection=self._connection) from error
             else:
                 for keys in touched:
                     self._search.after(keys)
@@ -327,7 +369,8 @@ class EntryWriter:
                     for (name, key), now in changed.items():
                         self.rows(change_log.APPEND_STORED, (name, key, self._next_seq(), now))
                         self._count_change(name)
-                self.rows("RELEASE chunk")
+                if indexed:
+                    self.rows("RELEASE chunk")
                 return len(chunk)
         written = 0
         for row in chunk:

@@ -16,9 +16,11 @@ from typing import Any, TypeVar
 from ...contract import StorageBackend
 from ...errors import InvalidInput, TransactionError
 from ...similarity import VectorInput
-from . import merging, nodes, relationships, vectors as node_vectors
+from . import carrying, merging, nodes, relationships, vectors as node_vectors
+from .carrying import Carried
 from .errors import RelationshipNotFound
 from .layout import check_id
+from .lines import Item
 from .merging import Merged
 from .nodes import Edges, Kept
 from .questions import GraphQuestions, Types
@@ -81,6 +83,14 @@ class Graph(GraphQuestions):
             return stored
 
         return self._write(store)
+
+    def store_all(self, items: Iterable[Item], *, batch: int | None = None) -> Carried:
+        """Store any number of nodes, relationships and vectors, drawn as they are needed; how many there were of each.
+
+        The way to load a graph. What relationships and vectors lead to comes before them. A ``batch``, 20,000 items
+        unless given, or some 16 MB of data, is one transaction. Raises as :meth:`store_many`; the batches before stay.
+        """
+        return carrying.store_all(self, items, batch)
 
     def load_node(self, node_id: str, *, deleted: bool = False) -> Node | None:
         """The node or None; a soft-deleted one only with ``deleted``."""
