@@ -19,7 +19,7 @@ from ...contract import (
     check_isolation,
     check_version,
 )
-from ...errors import StorageError, StorageReadOnly, TransactionError
+from ...errors import StorageReadOnly, TransactionError
 from ...names import DEFAULT_NAMESPACE, Namespace, check_key, check_namespace
 from . import care
 from .driver_errors import translate
