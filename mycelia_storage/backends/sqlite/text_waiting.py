@@ -25,7 +25,7 @@ KIND: Final = 12
 
 #: Bytes of data that wait at most, and entries.
 MOST_BYTES: Final = 40_000
-MOST_ENTRIES: Final = 128
+MOST_ENTRIES: Final = 64
 
 READ: Final = "SELECT first, kind, data FROM storage_text_postings WHERE index_number = ? AND term = '' ORDER BY first"
 READ_ONE: Final = (
