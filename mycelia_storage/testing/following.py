@@ -166,10 +166,8 @@ class FollowingContract:
 
     def test_follow_in_many_namespaces(self, storage: StorageBackend) -> None:
         names = [f"n{number}" for number in range(130)]
-        storage.set_many(
-            {"namespace": name, "key": join_key(str(number), str(number + 1)), "value": None}
-            for number, name in enumerate(names)
-        )
+        for number, name in enumerate(names):
+            storage.set(join_key(str(number), str(number + 1)), None, namespace=name)
         for several in (names[:90], names):
             found = storage.follow(["0"], namespaces=several, part=1, hops=4)
             assert found == {str(number): number for number in range(5)}

@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 import pytest
 
-from mycelia_storage.backends.sqlite import SQLiteStorageBackend, statements, writing
+from mycelia_storage.backends.sqlite import SQLiteStorageBackend, set_rows, statements, writing
 from mycelia_storage.errors import BatchError, InvalidValue, StorageError, TransactionError, UniqueViolation
 from mycelia_storage.indexes import FieldIndex
 
@@ -23,7 +23,7 @@ def storage(tmp_path: Path) -> Iterator[SQLiteStorageBackend]:
 
 @pytest.fixture(params=[1, 3, 1_000], ids=["a row a chunk", "chunks of three", "one chunk"])
 def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "_CHUNK_ITEMS", request.param)
+    monkeypatch.setattr(set_rows, "_CHUNK_ITEMS", request.param)
 
 
 @pytest.mark.usefixtures("chunks")

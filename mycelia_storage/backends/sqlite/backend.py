@@ -26,13 +26,14 @@ from .driver_errors import translate
 from .file_access import CLOSED_UNDER_US, COMMITS_A_LOOK, FileAccess
 from .reading import GET, GET_ENTRY, HAS, Row, Rows, Values, decode_stored, now_ms, to_entry
 from .sessions import Sessions
+from .set_rows import entry_row
 from .settings import IN_MEMORY, SQLiteSettings
 from .simple_writes import SimpleWrites
 from .text_search import TextReads
 from .transactions import SQLiteTransaction
 from .upkeep import SQLiteUpkeep
 from .vector_search import SQLiteVectors, VectorReads
-from .writing import EntryWriter, entry_row
+from .writing import EntryWriter
 
 T = TypeVar("T")
 

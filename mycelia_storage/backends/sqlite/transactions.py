@@ -25,10 +25,11 @@ from . import care
 from .driver_errors import translate
 from .reading import Row, Rows
 from .sessions import Session
+from .set_rows import entry_row
 from .simple_writes import SimpleWrites
 from .text_search import TextReads
 from .vector_search import VectorReads
-from .writing import EntryWriter, entry_row
+from .writing import EntryWriter
 
 if TYPE_CHECKING:
     from .backend import SQLiteStorageBackend

@@ -12,8 +12,7 @@ with a lower one.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain, islice
 from typing import Any, Final
 
@@ -21,7 +20,7 @@ import apsw
 import orjson
 
 from ...clock import HybridClock
-from ...contract import BatchResult, Entries, Entry, Operation, batch_pairs, check_ttl, read_batch_item
+from ...contract import BatchResult, Entries, Entry, Operation
 from ...errors import (
     BatchError,
     IndexFull,
@@ -38,21 +37,18 @@ from ...errors import (
     VersionConflict,
 )
 from ...indexes import FieldIndex, Index, index_from_json, index_to_json
-from ...names import DEFAULT_NAMESPACE, SAFE_KEY_CHARS, Namespace, check_key, check_namespace
+from ...names import DEFAULT_NAMESPACE, check_key, check_namespace
 from ...values import decode_metadata, encode_metadata, encode_value
 from . import change_log, statements as sql
 from .driver_errors import translate
 from .filter_sql import create_index_sql
 from .reading import now_ms
 from .search_upkeep import SEARCHED, TRACKED, SearchUpkeep, StoredRow, Touched, is_searched, read_declaration
+from .set_rows import CHUNK_CHARS, Row, set_chunks
 
-_CHUNK_ITEMS: Final = 25_000
-_CHUNK_CHARS: Final = 8_000_000
 # Entries removed or restored before text and vector indexes are told, all at once.
 _CHANGED_TOGETHER: Final = 500
 _PRUNE_EVERY: Final = 1_000
-
-_Row = tuple[Any, ...]
 
 
 class EntryWriter:
@@ -76,7 +72,7 @@ class EntryWriter:
         self._search = SearchUpkeep(self.rows)
         connection.create_scalar_function("mycelia_clock", clock.tick, 0)  # type: ignore[arg-type]
 
-    def rows(self, sql: str, parameters: tuple[Any, ...] = (), about: str = "") -> list[_Row]:
+    def rows(self, sql: str, parameters: tuple[Any, ...] = (), about: str = "") -> list[Row]:
         """All rows of a statement. Raises our errors."""
         try:
             return self._cursor.execute(sql, parameters).fetchall()
@@ -85,7 +81,7 @@ class EntryWriter:
 
     # -- one entry -------------------------------------------------------------------------------------------------
 
-    def set_alone(self, row: _Row) -> int | None:
+    def set_alone(self, row: Row) -> int | None:
         """The usual ``set`` with no transaction open: the new version, or None, and nothing done, for :meth:`put`."""
         if row[0] in self._appended or row[0] in self._searched:
             return None
@@ -104,7 +100,7 @@ class EntryWriter:
         self.rows(sql.DELETE_ALONE, (namespace, key), _about(namespace, key))
         return bool(self._connection.changes())
 
-    def put(self, row: _Row, overwrite: bool = True, if_version: int | None = None) -> int:
+    def put(self, row: Row, overwrite: bool = True, if_version: int | None = None) -> int:
         """Store an entry with every rule of ``set``; its new version. ``row``: the first six parameters of SET_ROW."""
         try:
             return self._put(row, overwrite, if_version)
@@ -114,7 +110,7 @@ class EntryWriter:
                 raise
             return self._put(row, overwrite, if_version)
 
-    def _put(self, row: _Row, overwrite: bool, if_version: int | None) -> int:
+    def _put(self, row: Row, overwrite: bool, if_version: int | None) -> int:
         namespace, key, now = row[0], row[1], row[4]
         version = self._clock.tick()
         if not overwrite or if_version is not None:
@@ -249,7 +245,7 @@ class EntryWriter:
         saved = begun = False
         written = 0
         try:
-            for chunk, alike, is_all in self._chunks(entries, namespace, metadata, ttl, errors):
+            for chunk, alike, is_all in set_chunks(entries, namespace, metadata, ttl, self._clock.tick(), errors):
                 indexed = any(self.rows(sql.INDEXES_OF, (name,)) for name in {row[0] for row in chunk})
                 if not saved and (indexed or not is_all or not overwrite):
                     self.rows("SAVEPOINT batch")
@@ -272,54 +268,7 @@ class EntryWriter:
             raise
         return BatchResult(written, errors)
 
-    def _chunks(
-        self,
-        entries: Entries,
-        namespace: str,
-        metadata: dict[str, Any] | None,
-        ttl: float | None,
-        errors: dict[tuple[str, str], StorageError],
-    ) -> Iterator[tuple[list[_Row], bool, bool]]:
-        """Rows, whether they differ in key and value alone, and whether they are the whole batch."""
-        chunk: list[_Row] = []
-        alike = first = True
-        room = _CHUNK_CHARS
-        now, version = now_ms(), self._clock.tick()
-        extra = encode_metadata(metadata)
-        expires_at = None if check_ttl(ttl) is None else now + int(ttl * 1000)  # type: ignore[operator]
-        for position, item in enumerate(batch_pairs(entries)):
-            name = namespace
-            try:
-                if item.__class__ is tuple and len(item) == 2:
-                    key, value = item
-                    if (
-                        key.__class__ is not str
-                        or not 0 < len(key) <= SAFE_KEY_CHARS
-                        or not key.isascii()
-                        or "\0" in key
-                    ):
-                        key = check_key(key)
-                    stored = encode_value(value)
-                    row = (namespace, key, stored, extra, now, expires_at, version)
-                else:
-                    read = read_batch_item(item, position, namespace, metadata, ttl, errors)
-                    if read is None:
-                        continue
-                    name, key = read.namespace, read.key
-                    row = (*entry_row(key, read.value, name, read.metadata, read.ttl), version)
-                    stored, alike = row[2], False
-            except InvalidInput as error:
-                errors[name, key if isinstance(key, str) else f"item {position}"] = error
-                continue
-            chunk.append(row)
-            room -= len(stored)
-            if room < 0 or len(chunk) == _CHUNK_ITEMS:
-                yield chunk, alike, False
-                chunk, room, alike, first = [], _CHUNK_CHARS, True, False
-        if chunk:
-            yield chunk, alike, first
-
-    def _set_rows(self, rows: list[_Row], alike: bool) -> None:
+    def _set_rows(self, rows: list[Row], alike: bool) -> None:
         execute, rest = self._cursor.execute, len(rows) % sql.ROWS_A_STATEMENT
         for at in range(0, len(rows) - rest, sql.ROWS_A_STATEMENT):
             part = rows[at : at + sql.ROWS_A_STATEMENT]
@@ -333,7 +282,7 @@ class EntryWriter:
 
     def _put_chunk(
         self,
-        chunk: list[_Row],
+        chunk: list[Row],
         errors: dict[tuple[str, str], StorageError],
         overwrite: bool,
         alike: bool,
@@ -381,7 +330,7 @@ class EntryWriter:
                 errors[row[0], row[1]] = error
         return written
 
-    def _about_to_set(self, namespace: str, rows: list[_Row]) -> Touched:
+    def _about_to_set(self, namespace: str, rows: list[Row]) -> Touched:
         """Look at what the indexes of a namespace say to these rows. Raises InvalidValue, IndexFull."""
         touched = self._search.before(namespace, dict.fromkeys(row[1] for row in rows))
         for keeper in touched.keepers:
@@ -397,7 +346,7 @@ class EntryWriter:
         """Store entries with their version, times and expiry; how many."""
         stored = room = 0
         flags: dict[str, int] = {}
-        waiting: list[_Row] = []
+        waiting: list[Row] = []
         for entry in entries:
             namespace, key = check_namespace(entry.namespace), check_key(entry.key)
             if entry.expires_at is not None and entry.expires_at <= now_ms():
@@ -411,14 +360,14 @@ class EntryWriter:
             if waiting and (room < 0 or len(waiting) == _CHANGED_TOGETHER or waiting[0][0] != namespace):
                 self._restore_rows(waiting, flags[waiting[0][0]])
                 waiting.clear()
-            room = room - len(value) if waiting else _CHUNK_CHARS
+            room = room - len(value) if waiting else CHUNK_CHARS
             waiting.append((namespace, key, value, metadata, *times))
             stored += 1
         if waiting:
             self._restore_rows(waiting, flags[waiting[0][0]])
         return stored
 
-    def _restore_rows(self, rows: list[_Row], flags: int) -> None:
+    def _restore_rows(self, rows: list[Row], flags: int) -> None:
         """Restore entries of one namespace."""
         namespace = rows[0][0]
         touched = self._about_to_set(namespace, rows) if flags & SEARCHED else None
@@ -621,13 +570,3 @@ class EntryWriter:
 
 def _about(namespace: str, key: str) -> str:
     return f"namespace {namespace!r}, key {key!r}"
-
-
-def entry_row(key: Any, value: Any, namespace: Namespace, metadata: Any, ttl: float | None) -> _Row:
-    """The first six parameters of sql.SET_ROW for an entry to be set. Raises InvalidInput."""
-    name, key, stored = check_namespace(namespace), check_key(key), encode_value(value)
-    now = time.time_ns() // 1_000_000
-    if metadata is None and ttl is None:
-        return name, key, stored, None, now, None
-    extra = encode_metadata(metadata)
-    return name, key, stored, extra, now, None if check_ttl(ttl) is None else now + int(ttl * 1000)  # type: ignore[operator]

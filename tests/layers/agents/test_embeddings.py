@@ -163,7 +163,8 @@ def test_a_change_of_dimension_loses_nothing(world: World) -> None:
     new = world.say("new", embedding=eight)
     assert sorted(world.texts()) == ["both", "new", "old"]
     assert store.get_memory_by_id(old).embedding is None  # type: ignore[union-attr]
-    assert store.get_memories_to_embed() == sorted([old, both], key=[old, both].index)
+    waiting = sorted(store.get_memories_by_ids([old, both]), key=lambda memory: (memory.created_at, memory.id))
+    assert store.get_memories_to_embed() == [memory.id for memory in waiting]
     assert shown(store.search_memories(X, "messages", space="4")) == [("old", 1.0), ("both", 0.0)]
     with pytest.raises(WrongDimension, match="8 dimensions; received a vector of 4"):
         store.search_memories(X, "messages")
