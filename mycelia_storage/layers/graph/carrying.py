@@ -19,7 +19,9 @@ Each batch is a transaction, so reading again after an error goes on where it st
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -170,11 +172,16 @@ def _at(place: str, text: str) -> str:
 
 
 def export(graph: Graph, target: Path | IO[bytes], format: str | None = None) -> Carried:
-    """Write the graph to a file of its own, or to a stream. Raises InvalidInput, OSError, BackendUnavailable.
+    """Write the graph to a stream, or to a new file that its owner alone can read and a failure leaves nothing of.
 
+    Raises InvalidInput, OSError, BackendUnavailable.
     A graph that is written meanwhile should be one in a snapshot of its storage, or the parts may not fit together.
     """
-    chosen = format_of(target if isinstance(target, Path) else Path(), format)
+    if isinstance(target, Path):
+        chosen = format_of(target, format)
+        with _new_file(target) as stream:
+            return export(graph, stream, chosen)
+    chosen = format_of(Path(), format)
     if chosen != "jsonl":
         from . import networks
 
@@ -182,15 +189,21 @@ def export(graph: Graph, target: Path | IO[bytes], format: str | None = None) ->
         networks.write(whole, target, chosen)
         return Carried(whole.number_of_nodes(), whole.number_of_edges(), 0)
     counts = {"vector_config": 0, "node": 0, "relationship": 0, "vector": 0}
-    stream = target.open("xb") if isinstance(target, Path) else target
-    try:
-        for kind, line in to_lines(graph):
-            counts[kind] += 1
-            stream.write(line)
-    finally:
-        if isinstance(target, Path):
-            stream.close()
+    for kind, line in to_lines(graph):
+        counts[kind] += 1
+        target.write(line)
     return Carried(counts["node"], counts["relationship"], counts["vector"])
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[IO[bytes]]:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        try:
+            yield file
+            file.flush()
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def load(graph: Graph, path: Path, format: str | None = None) -> Carried:

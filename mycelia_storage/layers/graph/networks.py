@@ -105,7 +105,7 @@ def _fields(attributes: dict[str, Any], names: frozenset[str]) -> dict[str, Any]
     return {**known, "data": rest or data}
 
 
-def write(network: Any, target: Path | IO[bytes], format: str) -> None:
+def write(network: Any, stream: IO[bytes], format: str) -> None:
     """Write a graph of networkx as node-link JSON or GraphML.
 
     Raises InvalidInput where an id, a type or an author holds what XML cannot.
@@ -114,11 +114,7 @@ def write(network: Any, target: Path | IO[bytes], format: str) -> None:
         text = json.dumps(networkx().node_link_data(network, edges="edges"), ensure_ascii=False).encode()
     else:
         text = "\n".join(networkx().generate_graphml(_flat(network))).encode()
-    if isinstance(target, Path):
-        with target.open("xb") as stream:
-            stream.write(text)
-    else:
-        target.write(text)
+    stream.write(text)
 
 
 def read(path: Path, format: str) -> Any:

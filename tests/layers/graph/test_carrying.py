@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import networkx
@@ -153,3 +154,24 @@ def test_a_picture_is_drawn(tmp_path: Path) -> None:
     for name, begins in (("p.png", b"\x89PNG"), ("p.svg", b"<?xml")):
         draw(part, tmp_path / name, title="Ada $ and others")
         assert (tmp_path / name).read_bytes().startswith(begins)
+
+
+@pytest.mark.parametrize("name", ["g.jsonl", "g.json", "g.graphml"])
+def test_an_export_that_fails_leaves_no_file(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = some_graph(empty_graph())
+    path = tmp_path / name
+    with monkeypatch.context() as failing:
+
+        def fail(_: Graph) -> Iterator[Relationship]:
+            raise KeyboardInterrupt
+
+        failing.setattr(Graph, "relationships", fail)
+        with pytest.raises(KeyboardInterrupt):
+            export(graph, path)
+    assert not path.exists()
+    export(graph, path)
+    held = path.read_bytes()
+    assert path.stat().st_mode & 0o077 == 0
+    with pytest.raises(FileExistsError):
+        export(graph, path)
+    assert path.read_bytes() == held
