@@ -467,7 +467,8 @@ class StorageBackend(ABC):
         index: str | None = None,
     ) -> bool:
         """Whether an entry that matches ``filter`` scores ``least`` or more for ``vector``, as :meth:`search_vectors`
-        scores it; where that is so of none, it may cost a fraction of a search. Raises the same errors.
+        scores it; where that is so of none, it may cost a fraction of a search. Where a search goes by codes this does
+        too: about one entry in a million that scores just ``least`` is missed. Raises the same errors.
         """
         hits = self.search_vectors(vector, namespace=namespace, limit=1, filter=filter, index=index)
         return bool(hits) and hits[0].score >= least

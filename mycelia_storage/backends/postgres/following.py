@@ -30,7 +30,7 @@ FROM unnest(%s::text[]) AS followed(point){ranges} CROSS JOIN LATERAL ({steps} O
 WHERE {part} <> '' GROUP BY 1 ORDER BY 1 LIMIT %s""",
 }
 
-_STEP: Final = """SELECT key, chr({number}) || key AS first FROM {{s}}.storage_entries
+_STEP: Final = """SELECT key{first} FROM {{s}}.storage_entries
 WHERE {where} AND {{live}} AND key >= followed.point || {low} AND key < followed.point || {high}"""
 
 _PART: Final = "split_part(found.key, E'\\x01', {number})"
@@ -100,7 +100,7 @@ def follow_keys_by_sql(reads: PostgresReads, ways: Ways) -> dict[KeyPart, tuple[
 def _template(answer: _Answer, part: int, namespaces: int, bounded: bool, conditional: bool) -> str:
     steps = [
         _STEP.format(
-            number=_FIRST_SIGN + number,
+            first=f", chr({_FIRST_SIGN + number}) || key AS first" if answer == "keys" else "",
             where=_CONDITION if conditional else _UNCONDITIONAL.format(),
             low="bounds.low" if bounded else "E'\\x01'",
             high="bounds.high" if bounded else "E'\\x02'",
